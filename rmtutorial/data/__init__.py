@@ -1,0 +1,1 @@
+"""The bundled preference pairs: set files, the script that builds the rows from them, and their checks."""

@@ -1,0 +1,39 @@
+"""The record of a training run: what was measured at every step, and what the figures draw."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rmtutorial.files import write_text
+
+
+@dataclass
+class History:
+    """Two lists of rows.
+
+    steps: one row an optimizer step: step (1, 2, ...), epoch (fraction done), loss (nats), accuracy, margin,
+        reward_mean and reward_std over both answers (logits), lr (of the backbone), grad_norm (before clipping), tokens (distinct,
+        summed so far), seconds (since the start).
+    evaluations: one row an evaluation on held-out pairs: step, epoch, loss, accuracy, margin.
+    """
+
+    steps: list = field(default_factory=list)
+    evaluations: list = field(default_factory=list)
+
+    def to_frame(self):
+        """The steps as a pandas table, with held_out_loss and held_out_accuracy where they were measured."""
+        import pandas
+
+        frame = pandas.DataFrame(self.steps, columns=None if self.steps else ["step"]).set_index("step")
+        if self.evaluations:
+            held_out = pandas.DataFrame(self.evaluations).set_index("step")[["loss", "accuracy"]]
+            frame = frame.join(held_out.add_prefix("held_out_"), how="outer")
+        return frame
+
+    def save(self, path):
+        """Write as JSON."""
+        write_text(path, json.dumps({"steps": self.steps, "evaluations": self.evaluations}, indent=1))
+
+    @classmethod
+    def load(cls, path):
+        return cls(**json.loads(Path(path).read_text(encoding="utf-8")))

@@ -1,0 +1,233 @@
+"""Preference pairs (prompt, chosen, rejected): what one is, and how a file of them is read and checked."""
+
+import importlib.util
+import json
+import zlib
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+BUNDLED = Path(__file__).parent / "data"
+SPLITS = ("train", "test")  # of a learner's own file
+ROLES = ("system", "user", "assistant")
+BUNDLED_SPLITS = (*SPLITS, "ood", "contrast", "near_tie", "rank4")
+
+
+@dataclass(frozen=True)
+class PreferencePair:
+    """One comparison: for `prompt`, the answer `chosen` was preferred to `rejected`."""
+
+    prompt: str | list  # one user turn as text, or chat messages [{"role": ..., "content": ...}, ...]
+    chosen: str
+    rejected: str
+    id: str = ""
+    group: str = ""  # pairs of one group (a mirror set, the pairs of one ranking) stay in one split
+    kind: str = ""  # mirror, edit or rank in the bundled set
+    axis: str = ""  # what decides: relevance, tone, ...
+    slice: str = ""
+    topic: str = ""
+    difficulty: int = 0  # 1 easy to 3 hard, 0 unknown
+
+
+class BadPreferences(ValueError):
+    """Rows that cannot be used; the message lists every one with its line number and reason."""
+
+
+def load_preferences(source=None, split="train", axis=None, size=None):
+    """Load preference pairs.
+
+    Args:
+        source: None for the bundled set; a .jsonl, .json or .parquet file with TRL's columns `prompt`, `chosen`,
+            `rejected` (text or chat messages; without `prompt` the common beginning is the prompt); or a Hub id,
+            read by the library `datasets`.
+        split: "train", "test" or "all" (both); of the bundled set also "ood", "contrast", "near_tie" and "rank4". A
+            file without a `split` column is divided by prompt, 80 : 20, the same way each time; a Hub id is asked
+            for that split.
+        axis: keep one axis of the bundled set.
+        size: keep the first `size` pairs.
+    Returns: a list of PreferencePair.
+    Raises: BadPreferences with all bad rows at once; ValueError, FileNotFoundError, ImportError.
+    """
+    if source is not None and not _is_file(source):
+        pairs = _checked(enumerate(_hub_rows(source, split), 1), source, [], "row")
+    else:
+        known = SPLITS if source else BUNDLED_SPLITS
+        if split not in (*known, "all"):
+            raise ValueError(f"split={split!r}: choose one of {', '.join(known)} or all")
+        names = SPLITS if split == "all" else [split]
+        pairs = _from_files([Path(source)] if source else [BUNDLED / f"{name}.jsonl" for name in names], split)
+    if axis is not None:
+        known = sorted({pair.axis for pair in pairs} - {""})
+        if axis not in known:
+            raise ValueError(f"axis={axis!r}: this set has {', '.join(known) or 'no axes'}")
+        pairs = [pair for pair in pairs if pair.axis == axis]
+    if size is not None and not 1 <= size <= len(pairs):
+        raise ValueError(f"size={size}: there are {len(pairs)} pairs; choose 1 to that, or None")
+    return pairs[:size]
+
+
+def _is_file(source):
+    looks_like_one = Path(source).suffix in (".jsonl", ".json", ".parquet")
+    if looks_like_one and not Path(source).is_file():
+        raise FileNotFoundError(f"{source}: no such file")
+    return looks_like_one
+
+
+def _from_files(paths, split):
+    pairs, named = [], []
+    for path in paths:
+        rows, errors = _read_rows(path)
+        pairs += _checked(rows, path, errors, "line" if path.suffix == ".jsonl" else "row")
+        named += [row.get("split") for _, row in rows]
+    splits = [name or held for name, held in zip(named, _split_by_prompt(pairs))]
+    chosen = [pair for pair, name in zip(pairs, splits) if split in ("all", name)]
+    if not chosen:
+        raise ValueError(f"split={split!r}: none of the {len(pairs)} pairs; there are {', '.join(sorted(set(splits)))}")
+    return chosen
+
+
+def _split_by_prompt(pairs):
+    """A fifth of the prompts are held out, chosen by a checksum: no seed, and the order of the rows does not matter.
+
+    Pairs that share a prompt or a group belong together, also through a third pair.
+    """
+    unit = {}  # prompt or group -> another one of the same unit, or itself
+
+    def find(key):
+        while unit.setdefault(key, key) != key:
+            key = unit[key]
+        return key
+
+    for pair in pairs:
+        low, high = sorted((find(_prompt_key(pair)), find(f"group {pair.group}" if pair.group else _prompt_key(pair))))
+        unit[high] = low
+    return ["test" if zlib.crc32(find(_prompt_key(pair)).encode()) % 5 == 0 else "train" for pair in pairs]
+
+
+def _prompt_key(pair):
+    return "prompt " + json.dumps(pair.prompt)
+
+
+def _read_rows(path):
+    """(line or row number, row) for every readable row, and what could not be read."""
+    if path.suffix == ".parquet":
+        import pandas  # slow to import, and only needed here
+
+        return list(enumerate(json.loads(pandas.read_parquet(path).to_json(orient="records")), 1)), []
+    text = path.read_text(encoding="utf-8-sig")
+    if path.suffix == ".json":
+        return _read_json(text, path)
+    rows, errors = [], []
+    for number, line in enumerate(text.split("\n"), 1):
+        try:
+            if line.strip():
+                rows.append((number, json.loads(line)))
+        except json.JSONDecodeError as error:
+            errors.append((number, f"broken JSON: {error.msg}"))
+    return rows, errors
+
+
+def _read_json(text, path):
+    try:
+        rows = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise BadPreferences(
+            f"{path}: nothing can be read:\n  line {error.lineno}: broken JSON: {error.msg}"
+        ) from error
+    if not isinstance(rows, list):
+        raise BadPreferences(f"{path}: expected a list of rows, got {type(rows).__name__}")
+    return list(enumerate(rows, 1)), []
+
+
+def _hub_rows(source, split):
+    if importlib.util.find_spec("datasets") is None:
+        raise ImportError(
+            f"{source!r} is not a .jsonl, .json or .parquet file; to read it from the Hub run: pip install datasets"
+        )
+    from datasets import load_dataset
+
+    try:
+        return load_dataset(source, split=split)
+    except (ConnectionError, OSError) as error:
+        raise ConnectionError(f"could not get the data set {source!r} from the Hub: {error}") from error
+
+
+def _checked(rows, source, errors, unit):
+    errors, pairs = list(errors), []
+    for number, row in rows:
+        try:
+            pairs.append(to_pair(row))
+        except ValueError as error:
+            errors.append((number, str(error)))
+    if errors:
+        lines = "\n".join(f"  {unit} {number}: {reason}" for number, reason in sorted(errors))
+        raise BadPreferences(f"{source}: {len(errors)} bad rows; mend or remove them:\n{lines}")
+    if not pairs:
+        raise BadPreferences(f"{source}: no rows")
+    return pairs
+
+
+def to_pair(row):
+    """Make a PreferencePair of one row in TRL's columns; ValueError says what is wrong with it."""
+    if not isinstance(row, dict):
+        raise ValueError(f"expected an object with columns, got {type(row).__name__}")
+    for column in ("chosen", "rejected"):
+        if column not in row:
+            raise ValueError(f"column {column!r} is missing; there are {', '.join(map(str, row)) or 'none'}")
+    chosen, rejected, prompt = row["chosen"], row["rejected"], row.get("prompt")
+    if chosen == rejected and chosen:
+        raise ValueError(f"chosen and rejected are identical: {str(chosen)[:40]!r}")
+    if prompt is None:
+        prompt, chosen, rejected = _split_off_prompt(chosen, rejected)
+    _check_prompt(prompt)
+    if isinstance(prompt, list) and len(prompt) == 1 and prompt[0].get("role") == "user":
+        prompt = prompt[0]["content"]
+    chosen, rejected = _answer(chosen, "chosen"), _answer(rejected, "rejected")
+    if chosen == rejected:
+        raise ValueError(f"chosen and rejected are identical: {chosen[:40]!r}")
+    extra = {f.name: _detail(row[f.name], f) for f in fields(PreferencePair)[3:] if row.get(f.name) is not None}
+    return PreferencePair(prompt, chosen, rejected, **extra)
+
+
+def _detail(value, field):
+    try:
+        return field.type(value)
+    except (ValueError, TypeError):
+        raise ValueError(f"{field.name} must be {field.type.__name__}, not {value!r}") from None
+
+
+def _answer(value, column):
+    if isinstance(value, list):
+        if len(value) != 1 or not isinstance(value[0], dict) or value[0].get("role") != "assistant":
+            raise ValueError(f"{column} must be text or exactly one assistant message")
+        value = value[0].get("content")
+    if not isinstance(value, str):
+        raise ValueError(f"{column} is not text but {type(value).__name__}: {str(value)[:40]}")
+    if not value.strip():
+        raise ValueError(f"{column} is empty")
+    return value
+
+
+def _check_prompt(prompt):
+    messages = prompt if isinstance(prompt, list) else [{"content": prompt}]
+    texts = [message.get("content") if isinstance(message, dict) else None for message in messages]
+    if not texts or not all(isinstance(text, str) for text in texts):
+        raise ValueError(f"prompt is not text but {type(prompt).__name__}: {str(prompt)[:40]}")
+    wrong = [message.get("role") for message in messages if message.get("role") not in ROLES]
+    if isinstance(prompt, list) and wrong:
+        raise ValueError(f"prompt has a message with the role {wrong[0]!r}; it must be one of {', '.join(ROLES)}")
+    if not any(text.strip() for text in texts):
+        raise ValueError("prompt is empty")
+
+
+def _split_off_prompt(chosen, rejected):
+    """TRL's implicit prompt: what both sides begin with, whole messages or whole words."""
+    if not isinstance(chosen, (list, str)) or type(chosen) is not type(rejected):
+        raise ValueError("without a prompt, chosen and rejected must both be text or both be chat messages")
+    same = 0
+    while same < min(len(chosen), len(rejected)) and chosen[same] == rejected[same]:
+        same += 1
+    if isinstance(chosen, str):
+        same = max(chosen.rfind(" ", 0, same), chosen.rfind("\n", 0, same)) + 1
+    if same == 0:
+        raise ValueError("no prompt: the column is missing, and chosen and rejected have no common beginning")
+    return chosen[:same], chosen[same:], rejected[same:]

@@ -1,0 +1,83 @@
+"""The recipe of a training run: its settings, what learns, in which order, and how fast."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+
+@dataclass
+class TrainConfig:
+    """Settings of `train_reward_model`. Each has a value that works on a laptop."""
+
+    epochs: int = 1  # passes over the pairs; reward models overfit in the second or third
+    batch_size: int = 16  # pairs an optimizer step
+    lr: float = 5e-5  # of the backbone, at its highest
+    head_lr: float = 1e-3  # of the reward head, which starts from zero and has far to go
+    train_top: int | None = 8  # how many of the top layers learn; 0 for the head only, None for all
+    warmup: float = 0.1  # share of the steps in which the learning rate rises from 0; then it falls linearly to 0
+    weight_decay: float = 0.0
+    clip: float = 1.0  # the gradient is scaled down to this norm; 0: it is left as it is
+    centering: float = 0.0  # weight of (r_chosen + r_rejected)^2; 0.01 keeps rewards around 0
+    seed: int = 0  # of the order of the pairs, the only random thing here
+    micro_batch_tokens: int = 512  # forward and backward at most so many tokens at a time: memory against speed
+    eval_every: int = 0  # evaluate on held-out pairs every so many steps; 0: after each epoch
+    checkpoint_every: int = 0  # save the run every so many steps; 0: only when it is stopped by Ctrl-C
+    checkpoint_dir: str = "out/checkpoint"
+
+    def __post_init__(self):
+        at_least = {
+            "epochs": 1, "batch_size": 1, "lr": 0, "head_lr": 0, "warmup": 0, "weight_decay": 0, "clip": 0,
+            "centering": 0, "micro_batch_tokens": 1, "eval_every": 0, "checkpoint_every": 0,
+        }  # fmt: skip
+        for name, least in at_least.items():
+            value, whole = getattr(self, name), isinstance(getattr(TrainConfig, name), int)
+            if not isinstance(value, int if whole else (int, float)) or not least <= value < math.inf:
+                raise ValueError(f"{name}={value!r}: must be a {'whole ' * whole}number from {least} up")
+        if self.warmup > 1:
+            raise ValueError(f"warmup={self.warmup}: is a share of the steps, 0 to 1")
+
+
+def freeze(rm, train_top):
+    """Let the head, the final norm and the top `train_top` layers learn; None means all layers.
+
+    The embeddings stay as they are: 28 M of the default model's weights, and few tokens occur in the pairs.
+    """
+    parts = dict(rm.backbone.named_children())
+    layers = next(part for part in parts.values() if isinstance(part, nn.ModuleList))
+    if train_top is not None and not 0 <= train_top <= len(layers):
+        raise ValueError(
+            f"train_top={train_top}: this reward model has {len(layers)} layers; choose 0 to {len(layers)}, or None"
+        )
+    top = len(layers) if train_top is None else train_top
+    rm.requires_grad_(False)
+    rm.reward_head.requires_grad_(True)
+    for layer in layers[len(layers) - top :]:
+        layer.requires_grad_(True)
+    for part in parts.values():  # the final norm
+        if top and part is not layers and not isinstance(part, nn.Embedding):
+            part.requires_grad_(True)
+
+
+def parameter_groups(rm, config):
+    """What learns, with its learning rate: the backbone slowly, the new head fast."""
+    backbone = [p for p in rm.backbone.parameters() if p.requires_grad]
+    groups = [
+        {"params": backbone, "lr": config.lr},
+        {"params": list(rm.reward_head.parameters()), "lr": config.head_lr},
+    ]
+    return [{**group, "weight_decay": config.weight_decay} for group in groups if group["params"]]
+
+
+def batch_order(n, config):
+    """Indices of the pairs for every step: each epoch in a new order that only the seed decides."""
+    generator = torch.Generator().manual_seed(config.seed)
+    orders = [torch.randperm(n, generator=generator).tolist() for _ in range(config.epochs)]
+    return [order[i : i + config.batch_size] for order in orders for i in range(0, n, config.batch_size)]
+
+
+def lr_factor(step, steps, warmup):
+    """Linear warm-up, then linear decay: the factor on the learning rate in step 0, 1, ..., steps - 1."""
+    rise = math.ceil(warmup * steps)
+    return (step + 1) / (rise + 1) if step < rise else (steps - step) / max(1, steps - rise)

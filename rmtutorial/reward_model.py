@@ -1,0 +1,167 @@
+"""The reward model: the backbone of a language model, with one linear head that gives one number.
+
+Letters: B examples, K answers of one prompt, T tokens, H hidden size.
+"""
+
+import copy
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer
+
+from rmtutorial.backbones import keep_first_layers, quiet_transformers
+from rmtutorial.encoding import PLAIN_TEMPLATE, encode, encode_pairs, micro_batches, tree_batch
+from rmtutorial.files import folder_aside
+
+MEAN_WEIGHTS = "reward_model.safetensors"  # a name that no other tool looks for
+
+
+class RewardModel(nn.Module):
+    """R(prompt, response): hidden states of the backbone, pooled, times one weight vector."""
+
+    def __init__(self, backbone, reward_head, tokenizer, pooling="last", max_length=1024):
+        super().__init__()
+        if pooling not in ("last", "mean"):
+            raise ValueError(f"pooling={pooling!r}: choose 'last' or 'mean'")
+        if max_length < 1:
+            raise ValueError(f"max_length={max_length}: must be at least 1 token")
+        self.backbone = backbone  # (B, T) ids -> (B, T, H) hidden states
+        self.reward_head = reward_head  # Linear(H, 1) without bias: an offset cancels in every difference
+        self.tokenizer = tokenizer
+        self.pooling = pooling
+        self.max_length = min(max_length, backbone.config.max_position_embeddings)
+        self.eval()  # and it stays so: dropout would add noise to the small difference that is the signal
+
+    @classmethod
+    def from_sft(cls, model, tokenizer, layers=16, pooling="last", template="chat", max_length=1024):
+        """Swap the LM head of a causal language model for a reward head.
+
+        The weights are copied: training the reward model leaves `model` as it is. The head starts at zero, so
+        every answer scores 0, the first loss is ln 2 exactly, and no random preference has to be unlearned.
+
+        Args:
+            model, tokenizer: as `load_sft` returns them.
+            layers: keep the first `layers` blocks, None for all; the default model judges best from its middle.
+            pooling: "last", the state of the last token, or "mean", the average over the response tokens.
+            template: "chat", the tokenizer's own, or "plain", prompt + EOS + response (also if it has none).
+            max_length: in tokens; what is longer loses its left end.
+        """
+        if template not in ("chat", "plain"):
+            raise ValueError(f"template={template!r}: choose 'chat' or 'plain'")
+        config = copy.deepcopy(model.config)
+        if layers is not None and layers != config.num_hidden_layers:
+            keep_first_layers(config, layers)
+        backbone = AutoModel.from_config(config, dtype=model.dtype)
+        weights = model.base_model.state_dict()
+        backbone.load_state_dict({name: weights[name] for name in backbone.state_dict()})
+        head = nn.Linear(config.hidden_size, 1, bias=False, dtype=model.dtype)
+        nn.init.zeros_(head.weight)
+        tokenizer = copy.deepcopy(tokenizer)
+        if template == "plain" or tokenizer.chat_template is None:
+            tokenizer.chat_template = PLAIN_TEMPLATE
+        return cls(backbone, head, tokenizer, pooling, max_length).to(model.device)
+
+    def forward(self, batch):
+        """Rewards (B, K) of a TreeBatch."""
+        dtype = self.reward_head.weight.dtype
+        mask = torch.zeros_like(batch.mask, dtype=dtype).masked_fill(~batch.mask, torch.finfo(dtype).min)
+        hidden = self.backbone(
+            input_ids=batch.ids, attention_mask=mask, position_ids=batch.positions, use_cache=False
+        ).last_hidden_state  # (B, T, H)
+        pooled = batch.pool.to(hidden.dtype) @ hidden  # (B, K, H)
+        return self.reward_head(pooled).squeeze(-1)  # (B, K)
+
+    @property
+    def device(self):
+        return self.reward_head.weight.device
+
+    def batch(self, examples):
+        """A TreeBatch of encoded examples, padded and pooled as this model does, on its device."""
+        return tree_batch(examples, self.tokenizer.pad_token_id, self.pooling).to(self.device)
+
+    @torch.inference_mode()
+    def score_encoded(self, examples, max_tokens=2048):
+        """Rewards (N, K), float32 on the CPU, of N encoded examples of K answers each, in their order."""
+        if not examples:
+            raise ValueError("nothing to score: the list is empty")
+        rewards = torch.zeros(len(examples), len(examples[0]))
+        for group in micro_batches(examples, max_tokens):
+            rewards[group] = self(self.batch([examples[i] for i in group])).float().cpu()
+        return rewards
+
+    def score(self, prompt, response):
+        """The reward of one answer, a float."""
+        return self.score_batch([(prompt, response)]).item()
+
+    def score_batch(self, prompts_and_responses):
+        """Rewards (N,) of N (prompt, response) tuples."""
+        prompts_and_responses = list(prompts_and_responses)
+        for prompt, response in prompts_and_responses:
+            if not response.strip():
+                raise ValueError(f"empty response to {prompt!r}: there is nothing to score")
+        examples = [[encode(self.tokenizer, p, r, self.max_length)] for p, r in prompts_and_responses]
+        return self.score_encoded(examples)[:, 0]
+
+    def score_pairs(self, pairs):
+        """(r_chosen, r_rejected), each (B,), of B PreferencePairs; the shared prompt is read once."""
+        rewards = self.score_encoded(encode_pairs(self.tokenizer, pairs, self.max_length))
+        return rewards[:, 0], rewards[:, 1]
+
+    def save_pretrained(self, folder):
+        """Save weights (safetensors), config and tokenizer with its chat template, aside first, then renamed.
+
+        With pooling "last" the folder is an ordinary `AutoModelForSequenceClassification` with one label. With
+        "mean" only rmtutorial reads it: the weights get another name, so that no tool pools them wrongly.
+        """
+        config = copy.deepcopy(self.backbone.config)
+        config.num_labels = 1
+        config.pad_token_id = self.tokenizer.pad_token_id
+        config.rmtutorial = {"pooling": self.pooling, "max_length": self.max_length}
+        tokenizer = copy.deepcopy(self.tokenizer)
+        tokenizer.truncation_side, tokenizer.model_max_length = "left", self.max_length  # as we cut, so shall others
+        with torch.device("meta"):
+            shell = AutoModelForSequenceClassification.from_config(config)
+        if "score" not in dict(shell.named_children()):
+            raise ValueError(f"{type(shell).__name__} has no `score` head; use a decoder such as Llama, Qwen or GPT-2")
+        setattr(shell, shell.base_model_prefix, self.backbone)
+        shell.score = self.reward_head
+        with quiet_transformers(), folder_aside(folder) as aside:
+            shell.save_pretrained(aside, max_shard_size="1TB" if self.pooling == "mean" else "5GB")
+            tokenizer.save_pretrained(aside)
+            if self.pooling == "mean":
+                (aside / "model.safetensors").rename(aside / MEAN_WEIGHTS)
+                print("pooling='mean': only rmtutorial reads this folder (RewardModel.from_pretrained)")
+
+    @classmethod
+    def from_pretrained(cls, folder, dtype=torch.float32):
+        """Load a folder saved by `save_pretrained`, or by another tool: a decoder with one label and a `score` head."""
+        if not (Path(folder) / "config.json").is_file():
+            raise FileNotFoundError(
+                f"{folder}: no reward model here (no config.json); pass the folder of save_pretrained"
+            )
+        config = AutoConfig.from_pretrained(folder)
+        if config.num_labels != 1:
+            raise ValueError(
+                f"{folder}: {config.num_labels} labels where a reward model has one. A language model? Use from_sft."
+            )
+        settings = getattr(config, "rmtutorial", {"pooling": "last"})
+        with quiet_transformers():
+            if settings["pooling"] == "mean":
+                shell = AutoModelForSequenceClassification.from_config(config, dtype=dtype)
+                shell.load_state_dict(load_file(Path(folder) / MEAN_WEIGHTS))
+            else:
+                shell, info = AutoModelForSequenceClassification.from_pretrained(
+                    folder, config=config, dtype=dtype, output_loading_info=True
+                )
+                if info["missing_keys"]:  # transformers would fill them with random numbers
+                    raise ValueError(f"{folder}: no weights for {', '.join(sorted(info['missing_keys']))}")
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+        if "score" not in dict(shell.named_children()):
+            raise ValueError(f"{folder}: {type(shell).__name__} has no `score` head; rmtutorial reads decoders")
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        if tokenizer.chat_template is None:
+            tokenizer.chat_template = PLAIN_TEMPLATE
+        return cls(shell.base_model, shell.score, tokenizer, **settings)

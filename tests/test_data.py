@@ -1,0 +1,165 @@
+"""Gates of the bundled preferences: what the files promise, checked on every row."""
+
+import json
+import re
+from collections import Counter, defaultdict
+from itertools import combinations
+
+import pytest
+
+from rmtutorial.data.baselines import longer_is_chosen
+from rmtutorial.data.build import DATA, SIZES, SPLITS, build, read_sets
+from rmtutorial.data.checks import check_arithmetic, verify
+from rmtutorial.preferences import load_preferences
+
+AXES = {
+    "relevance", "instruction", "grounding", "correctness", "completeness",
+    "coherence", "honesty", "tone", "safety", "formatting",
+}  # fmt: skip
+
+
+@pytest.fixture(params=SPLITS)
+def split(request):
+    return request.param
+
+
+@pytest.fixture
+def rows(split):
+    return [json.loads(line) for line in (DATA / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def texts(row):
+    return [message["content"] for key in ("prompt", "chosen", "rejected") for message in row[key]]
+
+
+def shingles(text, n=5):
+    text = re.sub(r"\W+", " ", text.lower())
+    return {text[i : i + n] for i in range(len(text) - n + 1)}
+
+
+def jaccard(a, b):
+    return len(a & b) / max(1, len(a | b))
+
+
+def test_the_files_are_built_from_the_sets_byte_for_byte(split):
+    """Whoever edits a JSONL file by hand, or a set without building, is found here."""
+    assert (DATA / f"{split}.jsonl").read_bytes() == build(split).encode()
+
+
+def test_every_row_has_every_column_with_one_type(rows):
+    """Stable types and no nulls, so that any loader makes the same table of it."""
+    kinds = {tuple((key, type(value)) for key, value in row.items()) for row in rows}
+    assert len(kinds) == 1
+    assert {row["kind"] for row in rows} <= {"mirror", "edit", "rank"}
+    assert {row["axis"] for row in rows} <= AXES | {"mixed"}
+
+
+def test_text_is_plain_ascii_without_stray_spaces(rows):
+    """No tabs, no double spaces, no marks of a chat template."""
+    for text in (text for row in rows for text in texts(row)):
+        assert text.isascii() and text == text.strip() and "\t" not in text and "  " not in text, text
+        assert "<|" not in text, text
+
+
+def test_ids_are_unique_and_no_set_is_split():
+    """A set stands in one file only, whole."""
+    sets = [(s["set"], split) for split in SPLITS for s in read_sets(split)]
+    assert len({name for name, _ in sets}) == len(sets)
+    ids = [pair.id for split in SPLITS for pair in load_preferences(split=split)]
+    assert len(set(ids)) == len(ids)
+
+
+def test_in_a_mirror_set_each_answer_is_right_once_and_wrong_once(split):
+    """Hence every judge that does not read the prompt is right in exactly half of these rows."""
+    groups = defaultdict(list)
+    for pair in load_preferences(split=split):
+        if pair.kind == "mirror":
+            groups[pair.group].append(pair)
+    for first, second in groups.values():
+        assert (first.chosen, first.rejected) == (second.rejected, second.chosen)
+        assert first.prompt != second.prompt
+
+
+def test_at_least_half_of_the_core_is_mirror_sets():
+    """So that a judge blind to the prompt stays near one half on the whole."""
+    core = load_preferences(split="all")
+    assert sum(pair.kind == "mirror" for pair in core) >= len(core) / 2
+
+
+def test_training_sizes_are_nested_and_cut_no_set():
+    """The first 200 rows lie in the first 400, those in the first 800; no mirror set is cut in two."""
+    pairs = load_preferences()
+    for size in SIZES:
+        assert pairs[size - 1].group != pairs[size].group
+
+
+def test_length_decides_nothing_in_the_edits():
+    """The better answer is the longer one in about half of the single-prompt rows: within 0.48 to 0.52."""
+    edits = [pair for pair in load_preferences(split="all") if pair.kind == "edit"]
+    assert 0.48 <= longer_is_chosen(edits).mean().item() <= 0.52
+
+
+def test_the_asked_form_and_the_arithmetic_are_checked_by_machine(rows):
+    """`verify` holds for the chosen answer and fails for the rejected one; `check` is a true comparison."""
+    for row in rows:
+        if row["verify"]:
+            assert verify(row["verify"], row["chosen"][0]["content"]), row["id"]
+            assert not verify(row["verify"], row["rejected"][0]["content"]), row["id"]
+        assert not row["check"] or check_arithmetic(row["check"]), row["id"]
+
+
+def test_topics_of_training_and_held_out_rows_are_disjoint():
+    """Held-out accuracy is then about judging, not about remembered subject matter."""
+    train, test = ({pair.topic for pair in load_preferences(split=name)} for name in ("train", "test"))
+    assert not train & test
+
+
+def test_no_prompt_is_close_to_a_prompt_of_another_split():
+    """Five-letter shingles of training and evaluation prompts share less than half (Jaccard)."""
+    grams = {split: [(s["set"], p) for s in read_sets(split) for p in map(_text, s["prompts"])] for split in SPLITS}
+    train = [(name, shingles(p)) for name, p in grams["train"]]
+    for split in SPLITS[1:]:
+        for name, prompt in grams[split]:
+            own = shingles(prompt)
+            near = [other for other, theirs in train if jaccard(own, theirs) >= 0.5]
+            assert not near, (name, near)
+
+
+def _text(prompt):
+    return prompt if isinstance(prompt, str) else "\n".join(message["content"] for message in prompt)
+
+
+def test_no_answer_stands_in_two_sets():
+    """Word for word the same answer in two sets would let one row give the other away."""
+    answers = Counter(answer for split in ("train", "test") for s in read_sets(split) for answer in s["answers"])
+    repeated = {answer for answer, n in answers.items() if n > 1 and len(answer.split()) > 4}
+    assert not repeated
+
+
+def test_chosen_and_rejected_differ_in_more_than_case_and_marks():
+    """Identical after leaving out case and punctuation is refused, unless the case itself was asked for."""
+    for split in SPLITS:
+        for s in read_sets(split):
+            if "case" in str(s.get("verify", "")):
+                continue
+            plain = [re.sub(r"[^a-z0-9]+", " ", answer.lower()).strip() for answer in s["answers"]]
+            assert s["axis"] in ("formatting", "instruction") or all(a != b for a, b in combinations(plain, 2)), s[
+                "set"
+            ]
+
+
+def test_nothing_personal():
+    """No mail or web addresses, no phone numbers."""
+    for split in SPLITS:
+        for s in read_sets(split):
+            for text in [*map(_text, s["prompts"]), *s["answers"]]:
+                assert not re.search(r"\S@\S|https?:|www\.|\d{7,}|\d{3}-\d{4}", text), text
+
+
+def test_the_second_reading_is_published_and_agrees_with_the_labels():
+    """Blind readers judged both orders of every core row; near-ties were called ties."""
+    verdicts = json.loads((DATA / "second_reading.json").read_text())["verdicts"]
+    for split in ("train", "test", "ood", "contrast"):
+        assert sum(verdicts[split].values()) >= 2 * len(load_preferences(split=split)) * 0.99
+        assert verdicts[split]["agree"] >= 0.98 * sum(verdicts[split].values())
+    assert verdicts["near_tie"]["tie"] >= 0.9 * sum(verdicts["near_tie"].values())
