@@ -18,11 +18,11 @@ from types import SimpleNamespace
 import gguf
 import pytest
 import torch
-from conftest import tiny_sft
 from huggingface_hub import constants
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 from transformers.utils import logging
 
+from conftest import tiny_sft
 from rmtutorial import backbones
 from rmtutorial.backbones import CACHED, CHAT_TEMPLATE, ModelNotAvailable, embedded_model, load_sft
 

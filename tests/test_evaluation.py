@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import tiny_sft
 
+from conftest import tiny_sft
 from rmtutorial.evaluation import evaluate, pairwise_accuracy, wilson_interval
 from rmtutorial.preferences import PreferencePair
 from rmtutorial.reward_model import RewardModel

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import tiny_sft
 from safetensors.torch import load_file
 
+from conftest import tiny_sft
 from rmtutorial.history import History
 from rmtutorial.preferences import PreferencePair
 from rmtutorial.recipe import TrainConfig, batch_order, lr_factor
