@@ -26,6 +26,7 @@ class PreferencePair:
     slice: str = ""
     topic: str = ""
     difficulty: int = 0  # 1 easy to 3 hard, 0 unknown
+    strength: int = 0  # of the author's preference, 1 slight to 3 clear, 0 unknown
 
 
 class BadPreferences(ValueError):

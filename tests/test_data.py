@@ -1,15 +1,23 @@
 """Gates of the bundled preferences: what the files promise, checked on every row."""
 
 import json
+import math
 import re
 from collections import Counter, defaultdict
 from itertools import combinations
+from pathlib import Path
 
 import pytest
+import torch
+from transformers import AutoTokenizer
 
-from rmtutorial.data.baselines import longer_is_chosen
+from rmtutorial.backbones import embedded_model
+from rmtutorial.data.baselines import SHORTCUTS, bag_of_words, longer_is_chosen, right, style
 from rmtutorial.data.build import DATA, SIZES, SPLITS, build, read_sets
 from rmtutorial.data.checks import check_arithmetic, verify
+from rmtutorial.data.simulate import ANNOTATORS, flip_labels, simulated_votes, vote_probability
+from rmtutorial.encoding import encode_pairs
+from rmtutorial.evaluation import wilson_interval
 from rmtutorial.preferences import load_preferences
 
 AXES = {
@@ -99,6 +107,63 @@ def test_length_decides_nothing_in_the_edits():
     assert 0.48 <= longer_is_chosen(edits).mean().item() <= 0.52
 
 
+# Accuracy that a judge without understanding may reach, by cross-validation over sets: (edit rows, all core rows).
+# Random labels give 0.50 with a standard deviation of 0.024 to 0.034 on the edit rows.
+SHORTCUT_LIMITS = {
+    "length": (0.57, 0.53),
+    "words and word pairs": (0.62, 0.55),
+    "character 3- to 5-grams": (0.62, 0.55),
+    "23 style marks": (0.60, 0.545),
+    "overlap with the prompt": (0.58, 0.58),
+}
+
+
+@pytest.mark.parametrize("name", SHORTCUTS)
+def test_shortcuts_fail(name):
+    """Length, words, characters, style and echo, each fitted to the labels, stay near one half on unseen sets."""
+    core = load_preferences(split="all")
+    edits = [pair for pair in core if pair.kind == "edit"]
+    for pairs, limit in zip((edits, core), SHORTCUT_LIMITS[name]):
+        accuracy = right(pairs, SHORTCUTS[name]).mean().item()
+        assert 0.42 <= accuracy <= limit  # far below one half: the twin of a mirror set leaked into the other fold
+
+
+def test_length_decides_nothing_on_any_axis():
+    """On each axis the better answer of a single-prompt row is the longer one in 40 to 60 of 100."""
+    edits = [pair for pair in load_preferences(split="all") if pair.kind == "edit"]
+    for axis in {pair.axis for pair in edits}:
+        assert 0.4 <= longer_is_chosen([pair for pair in edits if pair.axis == axis]).mean().item() <= 0.6, axis
+
+
+def test_no_word_gives_the_answer_away():
+    """No word or word pair that stands on one side of 12 edit rows or more is off balance by over 4 sigma."""
+    chosen, rejected = Counter(), Counter()
+    for pair in load_preferences(split="all"):
+        if pair.kind == "edit":
+            good, bad = (set(bag_of_words(pair.prompt, answer)) for answer in (pair.chosen, pair.rejected))
+            chosen.update(good - bad)
+            rejected.update(bad - good)
+    z = {}
+    for word in chosen | rejected:
+        n = chosen[word] + rejected[word]
+        if n >= 12:
+            z[word] = (chosen[word] - rejected[word]) / n**0.5
+    assert max(map(abs, z.values())) <= 4, sorted(z.items(), key=lambda item: abs(item[1]))[-3:]
+
+
+@pytest.mark.parametrize("mark", ["sorry", "agree", "hedge", "exclamation", "bullet", "bold", "end question"])
+def test_no_habit_gives_the_answer_away(mark):
+    """Apologies, agreement, hedges, lists, bold: as often right as wrong, within what chance allows (p >= 0.01)."""
+    sides = []
+    for pair in load_preferences(split="all"):
+        good, bad = (bool(style(pair.prompt, answer)[mark]) for answer in (pair.chosen, pair.rejected))
+        if good != bad and pair.kind == "edit":
+            sides.append(good)
+    n, k = len(sides), min(sum(sides), len(sides) - sum(sides))
+    p = min(1.0, 2 * sum(math.comb(n, i) for i in range(k + 1)) / 2**n)
+    assert p >= 0.01, (mark, sum(sides), n)
+
+
 def test_the_asked_form_and_the_arithmetic_are_checked_by_machine(rows):
     """`verify` holds for the chosen answer and fails for the rejected one; `check` is a true comparison."""
     for row in rows:
@@ -163,3 +228,65 @@ def test_the_second_reading_is_published_and_agrees_with_the_labels():
         assert sum(verdicts[split].values()) >= 2 * len(load_preferences(split=split)) * 0.99
         assert verdicts[split]["agree"] >= 0.98 * sum(verdicts[split].values())
     assert verdicts["near_tie"]["tie"] >= 0.9 * sum(verdicts["near_tie"].values())
+
+
+@pytest.mark.real
+def test_no_row_is_the_same_for_the_model_whole_or_cut():
+    """Chosen and rejected differ as tokens, also when only the last 96 or 64 tokens are kept; nothing is long."""
+    tokenizer = AutoTokenizer.from_pretrained(embedded_model())
+    for pair in (pair for split in SPLITS for pair in load_preferences(split=split)):
+        chosen, rejected = encode_pairs(tokenizer, [pair], max_length=10_000)[0]
+        assert len(chosen.ids) + len(rejected.ids) - rejected.start <= 320, pair.id
+        assert all(chosen.ids[-n:] != rejected.ids[-n:] for n in (10_000, 96, 64)), pair.id
+        assert chosen.ids[chosen.start :] != rejected.ids[rejected.start :]
+
+
+def test_people_have_listed_first_names_only():
+    """A capitalized word inside a sentence is in the reviewed list: no surnames, brands or real people slip in."""
+    known = set((Path(__file__).parent / "data_proper_nouns.txt").read_text().split())
+    for split in SPLITS:
+        for s in read_sets(split):
+            for text in [*map(_text, s["prompts"]), *s["answers"]]:
+                new = set(re.findall(r"(?<=[a-z,;] )[A-Z][a-z]+", text)) - known
+                assert not new, (s["set"], new)
+
+
+def test_nothing_depends_on_when_it_is_read():
+    """No facts that change with time: offices, records, newest versions, today's date."""
+    dated = r"(?i)nowadays|today's date|as of (now|20)|newest|latest (version|model)|prime minister|world record|covid"
+    for split in SPLITS:
+        for s in read_sets(split):
+            for text in [*map(_text, s["prompts"]), *s["answers"]]:
+                assert not re.search(dated, text), (s["set"], text)
+
+
+def test_label_noise_is_nested_and_of_the_size_asked_for():
+    """The pairs flipped at 10 % are among those flipped at 20 %; flipping twice gives the truth back."""
+    pairs = load_preferences()
+    flipped = {p: {a.id for a, b in zip(pairs, flip_labels(pairs, p)) if a != b} for p in (0.1, 0.2, 0.4)}
+    assert flipped[0.1] < flipped[0.2] < flipped[0.4]
+    for share, ids in flipped.items():
+        low, high = wilson_interval(len(ids) / len(pairs), len(pairs), z=3)
+        assert low <= share <= high
+    assert flip_labels(flip_labels(pairs, 0.2), 0.2) == pairs
+    with pytest.raises(ValueError, match=r"share=1\.5"):
+        flip_labels(pairs, 1.5)
+
+
+def test_simulated_annotators_vote_as_their_formula_says():
+    """Share of votes for the chosen answer = mean of sigmoid(0.8 strength + bias), within 4 standard errors."""
+    pairs = load_preferences(split="all")
+    votes = simulated_votes(pairs)
+    assert [row["id"] for row in votes] == [pair.id for pair in pairs]
+    for name in ANNOTATORS:
+        p = torch.tensor([vote_probability(pair, name) for pair in pairs])
+        share = sum(row[f"sim_{name}"] for row in votes) / len(votes)
+        assert abs(share - p.mean()) < 4 * (p * (1 - p)).sum().sqrt() / len(pairs)
+
+
+def test_a_simulated_length_lover_prefers_longer_answers():
+    """Its bias shows: on pairs whose wrong answer is longer it errs more often than a careful annotator."""
+    pairs = [p for p in load_preferences(split="all") if len(p.rejected) > len(p.chosen) + 60]
+    votes = simulated_votes(pairs)
+    share = {name: sum(row[f"sim_{name}"] for row in votes) / len(votes) for name in ANNOTATORS}
+    assert share["length lover"] < share["careful 1"] - 0.1

@@ -80,7 +80,8 @@ def differences(pairs, feature):
     names = {name: i for i, name in enumerate(sorted(set().union(*rows)))}
     entries = [(i, names[name], value) for i, row in enumerate(rows) for name, value in row.items()]
     row, column, value = (torch.tensor(part) for part in zip(*entries))
-    matrix = torch.sparse_coo_tensor(torch.stack([row, column]), value.float(), (len(rows), len(names))).to_dense()
+    matrix = torch.zeros(len(rows), len(names))
+    matrix[row, column] = value.float()
     return matrix / matrix.pow(2).mean(0).sqrt().clamp(min=0.2) if len(names) < 100 else matrix
 
 
