@@ -11,9 +11,9 @@ from torch import nn
 class TrainConfig:
     """Settings of `train_reward_model`. Each has a value that works on a laptop."""
 
-    epochs: int = 1  # passes over the pairs; reward models overfit in the second or third
-    batch_size: int = 16  # pairs an optimizer step
-    lr: float = 5e-5  # of the backbone, at its highest
+    epochs: int = 2  # passes over the pairs; with tens of thousands of pairs one is enough, and more overfit
+    batch_size: int = 8  # pairs an optimizer step
+    lr: float = 1e-4  # of the backbone, at its highest
     head_lr: float = 1e-3  # of the reward head, which starts from zero and has far to go
     train_top: int | None = 8  # how many of the top layers learn; 0 for the head only, None for all
     warmup: float = 0.1  # share of the steps in which the learning rate rises from 0; then it falls linearly to 0
