@@ -89,7 +89,7 @@ def test_one_step_is_the_step_of_a_loop_written_by_hand(sft, pairs):
     model = sft[0].double()  # AdamW divides by |g|: in float32 the noise of a gradient that is zero becomes a step
     rm, by_hand = reward_model((model, sft[1])), reward_model((model, sft[1]))
     config = TrainConfig(
-        batch_size=6, lr=1e-3, head_lr=1e-2, train_top=None, warmup=0, weight_decay=0.1, centering=0.01
+        epochs=1, batch_size=6, lr=1e-3, head_lr=1e-2, train_top=None, warmup=0, weight_decay=0.1, centering=0.01
     )
     history = train_reward_model(rm, pairs, config)
 
@@ -125,7 +125,7 @@ def test_micro_batches_add_up_to_the_gradient_of_the_batch(sft, pairs):
     """sum over micro-batches of (m / B) mean_m = mean_B, also when they are of different size; memory, not result."""
     model = sft[0].double()
     whole, one_by_one, some = (reward_model((model, sft[1])) for _ in range(3))
-    config = TrainConfig(batch_size=6, lr=1e-3, train_top=None, warmup=0)
+    config = TrainConfig(epochs=1, batch_size=6, lr=1e-3, train_top=None, warmup=0)
     losses = [
         train_reward_model(rm, pairs, replace(config, micro_batch_tokens=tokens)).steps[0]["loss"]
         for rm, tokens in ((whole, 10**6), (one_by_one, 1), (some, 150))
@@ -175,7 +175,7 @@ def test_learning_rate_warms_up_and_falls_linearly_to_zero(steps, warmup, factor
 def test_the_step_uses_the_learning_rate_that_the_history_has(pairs):
     """AdamW's first step moves every weight with a clear gradient by the learning rate, here 1/2 of `head_lr`."""
     rm, before = reward_model(tiny_sft("llama")), reward_model(tiny_sft("llama"))
-    config = TrainConfig(batch_size=6, lr=1e-4, head_lr=1e-2, train_top=1)
+    config = TrainConfig(epochs=1, batch_size=6, lr=1e-4, head_lr=1e-2, train_top=1)
     history = train_reward_model(rm, pairs, config)
     moved = (rm.reward_head.weight - before.reward_head.weight).abs()
     assert history.steps[0]["lr"] == pytest.approx(1e-4 / 2)
@@ -280,8 +280,10 @@ def test_ctrl_c_finishes_the_step_saves_and_says_how_to_go_on(pairs, config):
     assert same_weights(through, resumed) and without_seconds(history) == without_seconds(whole)
 
 
-def test_second_ctrl_c_stops_at_once_without_saving(pairs, config):
+def test_second_ctrl_c_stops_at_once_without_saving(pairs, config, request):
     """Who presses twice does not want to wait; and the next training listens to Ctrl-C as before."""
+    was = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background starts with it ignored
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, was))
     rm, before = reward_model(tiny_sft("llama")), signal.getsignal(signal.SIGINT)
     in_forward(rm, 2, lambda: [signal.raise_signal(signal.SIGINT) for _ in range(2)])
     with pytest.raises(KeyboardInterrupt) as stop:
