@@ -1,4 +1,4 @@
-# make lab · make test · make run · make notebooks · make bench · make lint
+# make lab · make test · make run · make notebooks · make data · make bench · make lint
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
@@ -12,12 +12,13 @@ CPU_WHEELS = --retries 1 --timeout 30 --extra-index-url https://download.pytorch
 LAB_FLAGS = $(shell [ "$$(uname)" = Linux ] && [ -z "$$DISPLAY$$WAYLAND_DISPLAY" ] && echo --no-browser) \
             $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
 
-.PHONY: help setup lab test run notebooks bench lint
+.PHONY: help setup lab test run notebooks data bench lint
 help:
 	@echo "make lab        set up (once, 3 to 10 minutes), then open JupyterLab on the first notebook"
 	@echo "make test       set up (once), then unit tests and every notebook, about 10 minutes"
 	@echo "make run        train without a screen, about 4 minutes: executed notebook and model go to out/"
 	@echo "make notebooks  execute all notebooks anew, in place, and normalize them"
+	@echo "make data       build the bundled preferences and their datasheet from the set files, and check them"
 	@echo "make bench      the measured bounds: import time, peak memory (accuracy: see tests/bench)"
 	@echo "make lint       ruff on code and notebooks"
 
@@ -56,6 +57,11 @@ run: setup
 
 notebooks: setup
 	TQDM_DISABLE=1 $(BIN)/python tests/publish_notebooks.py $(NOTEBOOKS)
+
+data: setup
+	$(BIN)/python -m rmtutorial.data.build
+	$(BIN)/python -m rmtutorial.data.datasheet
+	$(BIN)/python -m pytest -q tests/test_data.py
 
 bench: setup
 	$(BIN)/python tests/bench/import_time.py

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from transformers import AutoTokenizer
 
 from rmtutorial.backbones import embedded_model
 from rmtutorial.data.baselines import SHORTCUTS, bag_of_words, longer_is_chosen, right, style
 from rmtutorial.data.build import DATA, SIZES, SPLITS, build, read_sets
 from rmtutorial.data.checks import check_arithmetic, verify
+from rmtutorial.data.datasheet import render
 from rmtutorial.data.simulate import ANNOTATORS, flip_labels, simulated_votes, vote_probability
 from rmtutorial.encoding import encode_pairs
 from rmtutorial.evaluation import wilson_interval
@@ -292,3 +294,23 @@ def test_a_simulated_length_lover_prefers_longer_answers():
     votes = simulated_votes(pairs)
     share = {name: sum(row[f"sim_{name}"] for row in votes) / len(votes) for name in ANNOTATORS}
     assert share["length lover"] < share["careful 1"] - 0.1
+
+
+def test_the_datasheet_is_written_from_the_files():
+    """Its tables are those of the data as they are; `make data` writes them anew."""
+    assert (DATA / "README.md").read_text(encoding="utf-8") == render()
+
+
+def test_the_files_stay_small():
+    """All JSONL files together: at most 1.5 MB, so that installing the course stays quick."""
+    assert sum((DATA / f"{split}.jsonl").stat().st_size for split in SPLITS) <= 1.5e6
+
+
+def test_the_configurations_of_the_header_name_the_files():
+    """The card's header gives `datasets.load_dataset` its configurations; with the library here, it loads them."""
+    header = yaml.safe_load((DATA / "README.md").read_text(encoding="utf-8").split("---")[1])
+    named = [file["path"] for config in header["configs"] for file in config["data_files"]]
+    assert sorted(named) == sorted(f"{split}.jsonl" for split in SPLITS)
+    datasets = pytest.importorskip("datasets")
+    assert len(datasets.load_dataset(str(DATA), split="train")) == len(load_preferences())
+    assert len(datasets.load_dataset(str(DATA), "contrast", split="test")) == len(load_preferences(split="contrast"))
