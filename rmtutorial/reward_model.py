@@ -65,13 +65,16 @@ class RewardModel(nn.Module):
 
     def forward(self, batch):
         """Rewards (B, K) of a TreeBatch."""
+        return self.reward_head(self.pooled(batch)).squeeze(-1)  # (B, K)
+
+    def pooled(self, batch):
+        """What the head reads: one state for each answer, (B, K, H)."""
         dtype = self.reward_head.weight.dtype
         mask = torch.zeros_like(batch.mask, dtype=dtype).masked_fill(~batch.mask, torch.finfo(dtype).min)
         hidden = self.backbone(
             input_ids=batch.ids, attention_mask=mask, position_ids=batch.positions, use_cache=False
         ).last_hidden_state  # (B, T, H)
-        pooled = batch.pool.to(hidden.dtype) @ hidden  # (B, K, H)
-        return self.reward_head(pooled).squeeze(-1)  # (B, K)
+        return batch.pool.to(hidden.dtype) @ hidden  # (B, K, H)
 
     @property
     def device(self):

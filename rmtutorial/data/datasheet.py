@@ -14,6 +14,7 @@ from rmtutorial.files import write_text
 from rmtutorial.preferences import load_preferences
 
 MEASUREMENTS = DATA / "measurements.json"
+SECOND_READING = DATA / "second_reading.json"
 TEMPLATE = DATA / "datasheet_template.md"
 
 
@@ -64,13 +65,18 @@ def axes():
 
 
 def second_reading():
-    verdicts = json.loads((DATA / "second_reading.json").read_text())
-    rewritten = verdicts["rewritten_since"]
-    rows = []
-    for split in SPLITS:
-        v = verdicts["verdicts"][split]
-        rows.append([split, sum(v.values()), v.get("agree", 0), v.get("tie", 0), len(rewritten.get(split, []))])
-    return table(["split", "verdicts", "agree", "tie", "rows rewritten since, not read again"], rows)
+    verdicts = json.loads(SECOND_READING.read_text())
+    rows = [[split, sum(v.values()), v.get("agree", 0), v.get("tie", 0)] for split, v in verdicts["verdicts"].items()]
+    audit = verdicts["audit"]
+    rows.append(["train and test, audit", audit["verdicts"], audit["agree"], audit["tie"]])
+    return table(["split", "verdicts", "agree", "tie"], rows)
+
+
+def audit(verdicts):
+    """What no disagreement in n independent rows says: the share of wrong labels is below this, at 95 %."""
+    a = verdicts["audit"]
+    low, high = wilson_interval(1 - a["agree"] / a["verdicts"], a["rows"])
+    return f"{a['what']} They agreed with {a['agree']} of {a['verdicts']} labels; the 95 % interval of the share of rows that such a reader would judge otherwise is {low:.3f} to {high:.3f}."
 
 
 def shortcuts(m):
@@ -153,7 +159,7 @@ def render():
     """The text of README.md."""
     m = json.loads(MEASUREMENTS.read_text(encoding="utf-8")) if MEASUREMENTS.exists() else {}
     parts = {
-        "composition": composition(), "axes": axes(), "second_reading": second_reading(), "shortcuts": shortcuts(m),
+        "composition": composition(), "axes": axes(), "second_reading": second_reading(), "audit": audit(json.loads(SECOND_READING.read_text())), "shortcuts": shortcuts(m),
         "language_model": language_model(m), "training": training(m), "pilot": pilot(m), "transfer": transfer(m),
         "recipe": json.dumps(m.get("recipe", {})), "sha256": m.get("sha256", "not measured"),
     }  # fmt: skip

@@ -16,8 +16,8 @@ from pathlib import Path
 import torch
 
 from rmtutorial.backbones import load_sft
-from rmtutorial.data.baselines import SHORTCUTS, longer_is_chosen, right
-from rmtutorial.data.build import DATA, SPLITS
+from rmtutorial.data.baselines import SHORTCUTS, longer_is_chosen, right, words
+from rmtutorial.data.build import DATA, SPLITS, read_sets
 from rmtutorial.data.datasheet import MEASUREMENTS
 from rmtutorial.encoding import encode_pairs
 from rmtutorial.files import write_text
@@ -144,13 +144,11 @@ def pilot():
 def pooled(pairs):
     """What the head reads, chosen minus rejected, of the untrained 16 layers: {id: (H,)}."""
     rm = RewardModel.from_sft(*load_sft(layers=16))
-    H = rm.reward_head.in_features
-    rm.reward_head = torch.nn.Identity()  # the forward pass then returns the pooled states (B, 2, H)
     features = {}
     with torch.inference_mode():
         for pair in pairs:
-            states = rm(rm.batch(encode_pairs(rm.tokenizer, [pair], rm.max_length))).reshape(2, H)
-            features[pair.id] = states[0] - states[1]
+            chosen, rejected = rm.pooled(rm.batch(encode_pairs(rm.tokenizer, [pair], rm.max_length)))[0]  # (H,) each
+            features[pair.id] = chosen - rejected
     return features
 
 
@@ -192,6 +190,17 @@ def language_model():
     return {"all": count(pairs, right_), "kind": count(pairs, right_, "kind"), "axis": count(pairs, right_, "axis")}
 
 
+def copied(n=8):
+    """Runs of n words that our text shares with PandaLM (None where it is absent): [shared, all of ours]."""
+    if not PANDALM.is_dir():
+        return None
+    theirs = [text for path in sorted(PANDALM.glob("*.jsonl")) for row in path.read_text().splitlines()
+              for text in json.loads(row).values() if isinstance(text, str)]  # fmt: skip
+    ours = [text for split in SPLITS for s in read_sets(split) for text in [*map(str, s["prompts"]), *s["answers"]]]
+    runs = [{tuple(w[i : i + n]) for w in map(words, texts) for i in range(len(w) - n + 1)} for texts in (ours, theirs)]
+    return [len(runs[0] & runs[1]), len(runs[0])]
+
+
 def shortcuts():
     """Every shortcut baseline of the gates, by cross-validation over sets."""
     core = load_preferences(split="all")
@@ -204,7 +213,7 @@ def shortcuts():
 
 
 TASKS = {
-    "shortcuts": shortcuts, "language_model": language_model, "seed 0": lambda: seed(0), "head_only": head_only,
+    "shortcuts": shortcuts, "copied": copied, "language_model": language_model, "seed 0": lambda: seed(0), "head_only": head_only,
     "seed 1": lambda: seed(1), "seed 2": lambda: seed(2), "pilot": pilot, "trained_blind": trained_blind,
     "size 400": lambda: size(400), "size 200": lambda: size(200),
 }  # fmt: skip
