@@ -16,6 +16,7 @@ import torch
 from filelock import FileLock
 from platformdirs import user_cache_dir
 from safetensors import SafetensorError
+from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
@@ -71,6 +72,11 @@ def keep_first_layers(config, layers):
     config.num_hidden_layers = layers
     if getattr(config, "layer_types", None):  # Qwen and others list the kind of every layer
         config.layer_types = config.layer_types[:layers]
+
+
+def decoder_layers(backbone):
+    """The blocks of a decoder, bottom first, whatever its class calls them."""
+    return next(part for part in backbone.children() if isinstance(part, nn.ModuleList))
 
 
 def cache_folder():

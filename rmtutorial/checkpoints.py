@@ -11,25 +11,25 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
+from rmtutorial.features import frozen_checksum
 from rmtutorial.files import folder_aside
 from rmtutorial.history import History
+from rmtutorial.processes import shared_like, whole
 
-MAY_CHANGE = ("checkpoint_dir", "checkpoint_every", "eval_every", "micro_batch_tokens")  # without another result
+MAY_CHANGE = (
+    "checkpoint_dir", "checkpoint_every", "eval_every", "micro_batch_tokens", "cache", "compile", "fsdp",
+)  # fmt: skip  # without another result
 
 
 def fingerprint(rm, pairs, config):
     """What a run depends on, as a dict of plain values: settings, pairs, and the part of the model that stays fixed."""
-    frozen = 0
-    for p in rm.parameters():
-        if not p.requires_grad:
-            frozen = zlib.crc32(p.detach().cpu().contiguous().view(torch.uint8).numpy(), frozen)
     texts = repr([(pair.prompt, pair.chosen, pair.rejected) for pair in pairs])
     settings = {key: value for key, value in asdict(config).items() if key not in MAY_CHANGE}
     trained = {name: list(p.shape) for name, p in rm.named_parameters() if p.requires_grad}
     return {
         **settings,
         "the pairs": zlib.crc32(texts.encode()),
-        "the frozen weights": frozen,
+        "the frozen weights": frozen_checksum(rm),
         "the shapes of the trained weights": zlib.crc32(repr(trained).encode()),
         "template": rm.tokenizer.chat_template,
         "pooling": rm.pooling,
@@ -37,17 +37,24 @@ def fingerprint(rm, pairs, config):
     }
 
 
-def save_checkpoint(folder, model, optimizer, run, history):
-    """Write the trained weights, the state of AdamW and the history; the schedule follows from the step."""
-    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    moments = {
-        f"{name}.{key}": value for name, p in trained.items() for key, value in optimizer.state.get(p, {}).items()
-    }
-    with folder_aside(folder) as aside:
-        save_file({name: p.detach().contiguous() for name, p in trained.items()}, aside / "weights.safetensors")
-        save_file(moments, aside / "optimizer.safetensors")
-        history.save(aside / "history.json")
-        (aside / "run.json").write_text(json.dumps(run, indent=1), encoding="utf-8")
+def save_checkpoint(folder, model, optimizer, run, history, accelerator=None):
+    """Write the trained weights, the state of AdamW and the history; the schedule follows from the step.
+
+    Every process must call this; the main one writes.
+    """
+    weights, moments = {}, {}
+    for name, p in model.named_parameters():
+        if p.requires_grad:
+            weights[name] = whole(p.detach()).contiguous()
+            moments |= {f"{name}.{key}": whole(value).contiguous() for key, value in optimizer.state.get(p, {}).items()}
+    if accelerator is None or accelerator.is_main_process:
+        with folder_aside(folder) as aside:
+            save_file(weights, aside / "weights.safetensors")
+            save_file(moments, aside / "optimizer.safetensors")
+            history.save(aside / "history.json")
+            (aside / "run.json").write_text(json.dumps(run, indent=1), encoding="utf-8")
+    if accelerator is not None:
+        accelerator.wait_for_everyone()
 
 
 def load_checkpoint(folder, model, optimizer, run):
@@ -73,9 +80,9 @@ def load_checkpoint(folder, model, optimizer, run):
         for name, p in model.named_parameters():
             if not p.requires_grad:
                 continue
-            p.copy_(weights[name])
+            p.copy_(shared_like(weights[name], p))
             state = {key: moments[f"{name}.{key}"] for key in ("step", "exp_avg", "exp_avg_sq")}
-            optimizer.state[p] = {k: v if k == "step" else v.to(p.device) for k, v in state.items()}
+            optimizer.state[p] = {k: v if k == "step" else shared_like(v, p) for k, v in state.items()}
     return History.load(folder / "history.json")
 
 

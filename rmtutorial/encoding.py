@@ -76,21 +76,27 @@ def drop_identical(pairs, encoded):
 
 @dataclass
 class TreeBatch:
-    """B examples, each one prompt with K answers that branch off it."""
+    """B examples, each one prompt with K answers that branch off it, packed one behind the other: N tokens."""
 
-    ids: torch.Tensor  # (B, T) int64: [prompt | answer 1 | answer 2 | padding]
-    positions: torch.Tensor  # (B, T) int64: each answer counts on from the end of the prompt
-    mask: torch.Tensor  # (B, 1, T, T) bool: may row (query) look at column (key)?
-    pool: torch.Tensor  # (B, K, T) float32: weight of each token in the answer's pooled state
-    tokens: int  # real tokens, padding not counted
+    ids: torch.Tensor  # (1, N) int64: [prompt | answer 1 | answer 2] of the first example, then the second, ...
+    positions: torch.Tensor  # (1, N) int64: each answer counts on from the end of the prompt
+    masks: list  # B of (1, 1, T, T) bool: may row (query) look at column (key)? T tokens of that example
+    pool: torch.Tensor  # (B, K, N) float32: weight of each token in the answer's pooled state
+    below: torch.Tensor | None = None  # (1, N, H): what the frozen layers gave, if a FeatureCache has it
+    pooled: torch.Tensor | None = None  # (B, K, H): the pooled states, if a FeatureCache has them
+
+    @property
+    def tokens(self):
+        return self.ids.shape[1]
 
     def to(self, device):
         moved = {f.name: getattr(self, f.name) for f in fields(self)}
-        return TreeBatch(**{k: v.to(device) if torch.is_tensor(v) else v for k, v in moved.items()})
+        moved = {name: value.to(device) if torch.is_tensor(value) else value for name, value in moved.items()}
+        return TreeBatch(**moved | {"masks": [mask.to(device) for mask in self.masks]})
 
 
 def tree_batch(examples, pad_id, pooling="last"):
-    """Put examples, each a list of K Encoded answers to one prompt, into one padded batch.
+    """Pack examples, each a list of K Encoded answers to one prompt, into one batch without padding.
 
     The tokens that all answers of an example begin with stand once (branch 0); then follow the rest of answer 1
     (branch 1), of answer 2 (branch 2), ... A token sees earlier tokens of branch 0 and of its own branch, so every
@@ -98,25 +104,31 @@ def tree_batch(examples, pad_id, pooling="last"):
 
     Args: pooling, "last" (right-most token that is not `pad_id`) or "mean" (all tokens of the answer).
     """
-    trees = [_tree([answer.ids for answer in answers]) for answers in examples]
-    B, K, T = len(trees), len(examples[0]), max(len(ids) for ids, _, _ in trees)
-    ids = torch.full((B, T), pad_id)
-    branch = torch.full((B, T), -1)  # -1 is padding
-    positions = torch.zeros((B, T), dtype=torch.int64)
-    for row, tree in enumerate(trees):
-        for tensor, values in zip((ids, branch, positions), tree):
-            tensor[row, : len(values)] = torch.tensor(values)
-    starts = torch.tensor([[answer.start for answer in answers] for answers in examples])  # (B, K)
-    path = (branch[:, None] == 0) | (branch[:, None] == torch.arange(1, K + 1)[None, :, None])  # (B, K, T)
-    if pooling == "mean":
-        pool = (path & (positions[:, None] >= starts[:, :, None])).float()
-        pool = pool / pool.sum(-1, keepdim=True)
-    elif pooling == "last":
-        last = torch.where(path & (ids != pad_id)[:, None], positions[:, None], -1).argmax(-1)  # (B, K)
-        pool = torch.nn.functional.one_hot(last, T).float()
-    else:
+    if pooling not in ("last", "mean"):
         raise ValueError(f"pooling={pooling!r}: choose 'last' or 'mean'")
-    return TreeBatch(ids, positions, _tree_mask(branch), pool, int((branch >= 0).sum()))
+    trees = [_tree([answer.ids for answer in answers]) for answers in examples]
+    ids, branches, positions = (torch.tensor([x for tree in trees for x in tree[i]]) for i in range(3))  # (N,) each
+    pool = torch.zeros(len(examples), len(examples[0]), len(ids))
+    masks, at = [], 0
+    for row, (answers, tree) in enumerate(zip(examples, trees)):
+        here = slice(at, at + len(tree[0]))
+        masks.append(tree_mask(branches[here])[None, None])
+        for k, answer in enumerate(answers):
+            path = (branches[here] == 0) | (branches[here] == k + 1)  # (T,), the tokens of this answer and its prompt
+            if pooling == "last":
+                pool[row, k, at + (path & (ids[here] != pad_id)).nonzero().max()] = 1
+            else:
+                scored = (path & (positions[here] >= answer.start)).float()
+                pool[row, k, here] = scored / scored.sum()
+        at = here.stop
+    return TreeBatch(ids[None], positions[None], masks, pool)
+
+
+def tree_mask(branch):
+    """May a token (row) look at another (column)? (T,) branch numbers -> (T, T) bool."""
+    query, key = branch[:, None], branch[None, :]  # (T, 1), (1, T)
+    earlier = torch.ones(len(branch), len(branch), dtype=torch.bool).tril()
+    return earlier & ((key == 0) | (key == query))
 
 
 def _tree(sequences):
@@ -130,25 +142,24 @@ def _tree(sequences):
     return ids, branch, positions
 
 
-def _tree_mask(branch):
-    T = branch.shape[1]
-    query, key = branch[:, :, None], branch[:, None, :]  # (B, T, 1), (B, 1, T)
-    earlier = torch.ones(T, T, dtype=torch.bool).tril()
-    mask = earlier & ((key == 0) | (key == query)) & (key >= 0)
-    mask |= torch.eye(T, dtype=torch.bool)  # padding sees itself too: a row without any key gives NaN
-    return mask[:, None]  # (B, 1, T, T)
+def tree_length(answers):
+    """How many tokens an example has in a TreeBatch."""
+    sequences = [answer.ids for answer in answers]
+    shared = common_prefix(sequences)
+    return shared + sum(len(ids) - shared for ids in sequences)
 
 
 def micro_batches(examples, max_tokens):
-    """Indices of the examples in groups of similar length, each at most `max_tokens` wide with its padding.
+    """Indices of the examples in groups of at most `max_tokens` tokens: the longest first, each where it still fits.
 
     An example longer than that stands alone.
     """
-    lengths = [len(_tree([answer.ids for answer in answers])[0]) for answers in examples]
-    groups = []
-    for i in sorted(range(len(examples)), key=lengths.__getitem__):
-        if groups and (len(groups[-1]) + 1) * lengths[i] <= max_tokens:
-            groups[-1].append(i)
-        else:
-            groups.append([i])
-    return groups
+    lengths = [tree_length(answers) for answers in examples]
+    groups = []  # of [tokens, indices]
+    for i in sorted(range(len(examples)), key=lengths.__getitem__, reverse=True):
+        group = next((g for g in groups if g[0] + lengths[i] <= max_tokens), None)
+        if group is None:
+            groups.append(group := [0, []])
+        group[0] += lengths[i]
+        group[1].append(i)
+    return [indices for _, indices in groups]

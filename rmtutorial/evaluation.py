@@ -5,7 +5,6 @@ from math import sqrt
 
 import torch
 
-from rmtutorial.encoding import encode_pairs
 from rmtutorial.losses import bradley_terry_loss
 
 
@@ -61,12 +60,12 @@ class PairReport:
         )
 
 
-def evaluate(rm, pairs, by_axis=True):
-    """Score PreferencePairs with a RewardModel and summarize: a PairReport."""
+def evaluate(rm, pairs, by_axis=True, cache=None):
+    """Score PreferencePairs with a RewardModel (and a FeatureCache, if there is one) and summarize: a PairReport."""
     if not pairs:
         raise ValueError("nothing to evaluate: the list of pairs is empty")
-    encoded = encode_pairs(rm.tokenizer, pairs, rm.max_length)
-    rewards = rm.score_encoded(encoded)  # (n, 2)
+    encoded = rm.encode_pairs(pairs)
+    rewards = rm.score_encoded(encoded, cache=cache)  # (n, 2)
     lengths = torch.tensor([[len(answer.ids) - answer.start for answer in both] for both in encoded])  # (n, 2) tokens
     axes = sorted({pair.axis for pair in pairs} - {""}) if by_axis else []
     rows = {axis: [i for i, pair in enumerate(pairs) if pair.axis == axis] for axis in axes}

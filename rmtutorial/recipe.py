@@ -6,6 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from rmtutorial.backbones import decoder_layers
+
+PRECISIONS = ("auto", "fp32", "bf16")
+
 
 @dataclass
 class TrainConfig:
@@ -15,16 +19,20 @@ class TrainConfig:
     batch_size: int = 8  # pairs an optimizer step
     lr: float = 1e-4  # of the backbone, at its highest
     head_lr: float = 1e-3  # of the reward head, which starts from zero and has far to go
-    train_top: int | None = 8  # how many of the top layers learn; 0 for the head only, None for all
+    train_top: int | None = 8  # how many of the top layers learn; 0 for the head only, None ("all") for all
     warmup: float = 0.1  # share of the steps in which the learning rate rises from 0; then it falls linearly to 0
-    weight_decay: float = 0.0
+    weight_decay: float = 0.0  # of AdamW: pulls weights to 0, which few steps do not need
     clip: float = 1.0  # the gradient is scaled down to this norm; 0: it is left as it is
     centering: float = 0.0  # weight of (r_chosen + r_rejected)^2; 0.01 keeps rewards around 0
     seed: int = 0  # of the order of the pairs, the only random thing here
     micro_batch_tokens: int = 512  # forward and backward at most so many tokens at a time: memory against speed
+    precision: str = "auto"  # fp32; bf16 (products in bf16, weights stay fp32); auto: bf16 where the GPU has it
+    cache: bool = True  # compute the frozen layers once for each pair and keep what they give
+    fsdp: bool = False  # several processes: share weights and AdamW's state out among them instead of copying (DDP)
+    compile: bool = False  # torch.compile the MLPs: worth its minute of compiling on a GPU with many pairs
     eval_every: int = 0  # evaluate on held-out pairs every so many steps; 0: after each epoch
     checkpoint_every: int = 0  # save the run every so many steps; 0: only when it is stopped by Ctrl-C
-    checkpoint_dir: str = "out/checkpoint"
+    checkpoint_dir: str = "out/checkpoint"  # where a stopped run is kept
 
     def __post_init__(self):
         at_least = {
@@ -35,6 +43,10 @@ class TrainConfig:
             value, whole = getattr(self, name), isinstance(getattr(TrainConfig, name), int)
             if not isinstance(value, int if whole else (int, float)) or not least <= value < math.inf:
                 raise ValueError(f"{name}={value!r}: must be a {'whole ' * whole}number from {least} up")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision={self.precision!r}: choose {', '.join(PRECISIONS)}")
+        if not isinstance(self.train_top, int | None):
+            raise ValueError(f"train_top={self.train_top!r}: a whole number of layers, or None for all")
         if self.warmup > 1:
             raise ValueError(f"warmup={self.warmup}: is a share of the steps, 0 to 1")
 
@@ -44,8 +56,7 @@ def freeze(rm, train_top):
 
     The embeddings stay as they are: 28 M of the default model's weights, and few tokens occur in the pairs.
     """
-    parts = dict(rm.backbone.named_children())
-    layers = next(part for part in parts.values() if isinstance(part, nn.ModuleList))
+    layers = decoder_layers(rm.backbone)
     if train_top is not None and not 0 <= train_top <= len(layers):
         raise ValueError(
             f"train_top={train_top}: this reward model has {len(layers)} layers; choose 0 to {len(layers)}, or None"
@@ -55,7 +66,7 @@ def freeze(rm, train_top):
     rm.reward_head.requires_grad_(True)
     for layer in layers[len(layers) - top :]:
         layer.requires_grad_(True)
-    for part in parts.values():  # the final norm
+    for part in rm.backbone.children():  # the final norm
         if top and part is not layers and not isinstance(part, nn.Embedding):
             part.requires_grad_(True)
 
@@ -68,6 +79,14 @@ def parameter_groups(rm, config):
         {"params": list(rm.reward_head.parameters()), "lr": config.head_lr},
     ]
     return [{**group, "weight_decay": config.weight_decay} for group in groups if group["params"]]
+
+
+def autocast(device, precision):
+    """The context of forward passes: bf16 products, if asked for or if the GPU has them (a T4 only emulates them)."""
+    if precision == "auto":
+        has_bf16 = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+        precision = "bf16" if has_bf16 else "fp32"
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
 def batch_order(n, config):

@@ -1,5 +1,9 @@
-"""Bradley-Terry training of a reward model: one visible loop."""
+"""Bradley-Terry training of a reward model: one visible loop, in one process or in several.
 
+python -m rmtutorial.training --help, or with several processes: accelerate launch -m rmtutorial.training --help
+"""
+
+import contextlib
 import math
 import os
 import time
@@ -8,15 +12,19 @@ import torch
 from accelerate import Accelerator
 from tqdm.auto import tqdm
 
+from rmtutorial.backbones import decoder_layers
 from rmtutorial.checkpoints import fingerprint, load_checkpoint, save_checkpoint, stop_on_ctrl_c
-from rmtutorial.encoding import drop_identical, encode_pairs, micro_batches
-from rmtutorial.evaluation import evaluate, pairwise_accuracy
+from rmtutorial.encoding import drop_identical
+from rmtutorial.evaluation import evaluate
+from rmtutorial.features import FeatureCache, frozen_layers
 from rmtutorial.history import History
 from rmtutorial.losses import bradley_terry_loss
-from rmtutorial.recipe import TrainConfig, batch_order, freeze, lr_factor, parameter_groups
+from rmtutorial.probe import measures
+from rmtutorial.processes import any_process, parts_of_process, prepare, summed, whole
+from rmtutorial.recipe import TrainConfig, autocast, batch_order, freeze, lr_factor, parameter_groups
 
 
-def train_reward_model(rm, pairs, config=None, held_out=None, resume_from=None):
+def train_reward_model(rm, pairs, config=None, held_out=None, resume_from=None, cache=None):
     """Train `rm` in place so that chosen answers score above rejected ones.
 
     Args:
@@ -25,6 +33,7 @@ def train_reward_model(rm, pairs, config=None, held_out=None, resume_from=None):
         config: TrainConfig.
         held_out: PreferencePairs to evaluate on before, during and after training.
         resume_from: a checkpoint folder; the run goes on as if it had never stopped.
+        cache: FeatureCache of the frozen layers, to share between runs; by default the run has one of its own.
     Returns: History.
     Raises: ValueError for bad settings or no pairs; FloatingPointError, naming the pairs, when a loss or gradient
         is not finite (the weights are then those of the last good step); KeyboardInterrupt after Ctrl-C, when the
@@ -33,64 +42,94 @@ def train_reward_model(rm, pairs, config=None, held_out=None, resume_from=None):
     config = config or TrainConfig()
     freeze(rm, config.train_top)
     rm.zero_grad()  # of an earlier backward, which would enter the first step
-    pairs, encoded = drop_identical(pairs, encode_pairs(rm.tokenizer, pairs, rm.max_length))
+    pairs, encoded = drop_identical(pairs, rm.encode_pairs(pairs))
     if not pairs:
         raise ValueError("no pairs to train on, or none whose answers differ after cutting (max_length)")
     batches = batch_order(len(pairs), config)  # indices of the pairs of every step
-    accelerator = Accelerator()
-    optimizer = torch.optim.AdamW(parameter_groups(rm, config), fused=True)
     run = fingerprint(rm, pairs, config)
-    history = load_checkpoint(resume_from, rm, optimizer, run) if resume_from else History()
+    accelerator = Accelerator()
+    rm.to(accelerator.device)
+    cache = _cache(rm, config, cache)
+    if config.compile:
+        for layer in decoder_layers(rm.backbone):
+            layer.mlp.compile(dynamic=True)
+    optimizer_of = lambda rm: torch.optim.AdamW(parameter_groups(rm, config), fused=True)  # noqa: E731
+    model, optimizer = prepare(accelerator, rm, optimizer_of, config.fsdp)
+    history = load_checkpoint(resume_from, rm, optimizer.optimizer, run) if resume_from else History()
     schedule = _schedule(optimizer, config, len(batches), done=len(history.steps))
-    model, optimizer = accelerator.prepare(rm, optimizer)
+    evaluation = lambda: _held_out(rm, held_out, config, cache)  # noqa: E731
     if held_out and not history.evaluations:
-        history.evaluations.append(_held_out(rm, held_out, step=0, epoch=0.0))
+        history.evaluations.append({"step": 0, "epoch": 0.0, **evaluation()})
 
     clock = _Clock(history)
-    quiet = "TQDM_DISABLE" in os.environ  # tqdm's own switch, which its notebook bar overlooks
+    quiet = "TQDM_DISABLE" in os.environ or not accelerator.is_main_process
     bar = tqdm(total=len(batches), initial=len(history.steps), desc="training", disable=quiet)
     with stop_on_ctrl_c() as stopped, bar:
         for step in range(len(history.steps) + 1, len(batches) + 1):
             batch = batches[step - 1]
             lr = schedule.get_last_lr()[0]
-            rewards = forward_backward(accelerator, model, rm, [encoded[i] for i in batch], config, clock)  # (n, 2)
-            grad_norm = accelerator.clip_grad_norm_(model.parameters(), config.clip or math.inf)
+            rewards, tokens = forward_backward(accelerator, model, rm, [encoded[i] for i in batch], config, cache)
+            grad_norm = whole(accelerator.clip_grad_norm_(model.parameters(), config.clip or math.inf))
             _stop_unless_finite(rewards, grad_norm, [pairs[i] for i in batch], step)
             optimizer.step()
             optimizer.zero_grad()
             schedule.step()
 
             epoch = step / len(batches) * config.epochs
-            row = {"step": step, "epoch": epoch, **_measures(rewards, config), "lr": lr, "grad_norm": float(grad_norm)}
-            history.steps.append({**row, "tokens": clock.tokens, "seconds": clock.seconds()})
+            row = {
+                "step": step,
+                "epoch": epoch,
+                **measures(rewards, config.centering),
+                "lr": lr,
+                "grad_norm": float(grad_norm),
+            }
+            history.steps.append({**row, **clock.after(tokens)})
             bar.set_postfix(loss=f"{row['loss']:.3f}", accuracy=f"{row['accuracy']:.2f}")
             bar.update()
             if held_out and _due(step, config.eval_every or math.ceil(len(batches) / config.epochs), len(batches)):
-                history.evaluations.append(_held_out(rm, held_out, step, epoch))
-            if stopped() or (config.checkpoint_every and step % config.checkpoint_every == 0):
-                save_checkpoint(config.checkpoint_dir, rm, optimizer.optimizer, run, history)
-            if stopped():
+                history.evaluations.append({"step": step, "epoch": epoch, **evaluation()})
+            stop = any_process(accelerator, stopped())
+            if stop or (config.checkpoint_every and step % config.checkpoint_every == 0):
+                save_checkpoint(config.checkpoint_dir, rm, optimizer.optimizer, run, history, accelerator)
+            if stop:
                 where = f"go on with resume_from={config.checkpoint_dir!r}"
                 raise KeyboardInterrupt(f"stopped after step {step} of {len(batches)}; {where}")
     return history
 
 
-def forward_backward(accelerator, model, rm, examples, config, clock):
-    """Add the gradient of the batch's mean loss, a few pairs at a time; the rewards (n, 2), without gradient.
+def forward_backward(accelerator, model, rm, examples, config, cache=None):
+    """Add the gradient of the batch's mean loss, a few pairs at a time.
 
-    Pairs of similar length go together; each part counts by its share of the pairs, so the sum is the gradient
-    of the mean over the whole batch, and only the parts' activations need memory.
+    Each part counts by its share of the pairs, so the sum is the gradient of the mean over the whole batch, and only
+    the parts' activations need memory. With several processes each reads some of the pairs, and the gradients, which
+    DDP and FSDP average over the processes, are first multiplied by their number.
+
+    Returns: rewards (n, 2) of all pairs without gradient, and how many distinct tokens were read.
     """
-    all_rewards = torch.zeros(len(examples), 2)
-    for part in micro_batches(examples, config.micro_batch_tokens):
-        batch = rm.batch([examples[i] for i in part])
-        rewards = model(batch)  # (part, 2)
-        r_chosen, r_rejected = rewards.unbind(1)
-        loss = bradley_terry_loss(r_chosen, r_rejected, centering=config.centering)
-        accelerator.backward(loss * len(part) / len(examples))
-        all_rewards[part] = rewards.detach().float().cpu()
-        clock.tokens += batch.tokens
-    return all_rewards
+    processes = accelerator.num_processes
+    parts = parts_of_process(examples, config.micro_batch_tokens, accelerator.process_index, processes)
+    all_rewards, tokens = torch.zeros(len(examples), 2), torch.zeros(1)
+    for number, (part, weight) in enumerate(parts, 1):
+        last = number == len(parts) or config.fsdp
+        with contextlib.nullcontext() if last else accelerator.no_sync(model):  # DDP: exchange gradients once a step
+            with autocast(rm.device, config.precision):
+                part_examples = [examples[i] for i in part]
+                batch = cache.batch(rm, part_examples) if cache is not None else rm.batch(part_examples)
+                rewards = model(batch).float()  # (part, 2)
+            r_chosen, r_rejected = rewards.unbind(1)
+            loss = bradley_terry_loss(r_chosen, r_rejected, centering=config.centering)
+            accelerator.backward(loss * weight * processes)
+        if weight:
+            all_rewards[part] = rewards.detach().cpu()
+            tokens += batch.tokens
+    return summed(accelerator, all_rewards), int(summed(accelerator, tokens))
+
+
+def _cache(rm, config, cache):
+    """The features of the frozen layers are worth keeping if there are frozen layers and they are asked for again."""
+    if not config.cache or config.fsdp or not frozen_layers(rm.backbone):
+        return None
+    return (cache if cache is not None else FeatureCache()).belongs_to(rm)
 
 
 class _Clock:
@@ -101,8 +140,9 @@ class _Clock:
         self.started = time.perf_counter() - last["seconds"]
         self.tokens = last["tokens"]
 
-    def seconds(self):
-        return time.perf_counter() - self.started
+    def after(self, tokens):
+        self.tokens += tokens
+        return {"tokens": self.tokens, "seconds": time.perf_counter() - self.started}
 
 
 def _schedule(optimizer, config, steps, done):
@@ -116,20 +156,10 @@ def _due(step, every, steps):
     return step % every == 0 or step == steps
 
 
-def _measures(rewards, config):
-    r_chosen, r_rejected = rewards.unbind(1)
-    return {
-        "loss": bradley_terry_loss(r_chosen, r_rejected, centering=config.centering).item(),
-        "accuracy": pairwise_accuracy(r_chosen, r_rejected),
-        "margin": (r_chosen - r_rejected).mean().item(),
-        "reward_mean": rewards.mean().item(),
-        "reward_std": rewards.std().item(),
-    }
-
-
-def _held_out(rm, held_out, step, epoch):
-    report = evaluate(rm, held_out, by_axis=False)
-    return {"step": step, "epoch": epoch, "loss": report.loss, "accuracy": report.accuracy, "margin": report.margin}
+def _held_out(rm, held_out, config, cache):
+    with autocast(rm.device, config.precision):
+        report = evaluate(rm, held_out, by_axis=False, cache=cache)
+    return {"loss": report.loss, "accuracy": report.accuracy, "margin": report.margin}
 
 
 def _stop_unless_finite(rewards, grad_norm, pairs, step):
@@ -141,3 +171,9 @@ def _stop_unless_finite(rewards, grad_norm, pairs, step):
     names = ", ".join(pair.id or repr(pair.prompt)[:40] for pair in guilty)
     what = "gradient" if finite.all() else "loss"
     raise FloatingPointError(f"the {what} of step {step} is not finite, with the pairs {names}. Lower lr or head_lr.")
+
+
+if __name__ == "__main__":
+    from rmtutorial.command import main
+
+    main()

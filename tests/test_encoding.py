@@ -117,30 +117,23 @@ def test_drop_identical_is_silent_when_all_pairs_differ(tokenizer, pairs, capsys
 
 
 def test_tree_batch_written_out_by_hand():
-    """Row 0: prompt 5 6, answers 7 8 and 9. Row 1: prompt 5, answers 7 and 8 3, padded with 0."""
+    """Prompt 5 6 with answers 7 8 and 9, then prompt 5 with answers 7 and 8: packed, without any padding."""
     batch = tree_batch(
         [[Encoded([5, 6, 7, 8], 2), Encoded([5, 6, 9], 2)], [Encoded([5, 7], 1), Encoded([5, 8], 1)]], pad_id=0
     )
-    assert batch.ids.tolist() == [[5, 6, 7, 8, 9], [5, 7, 8, 0, 0]]
-    assert batch.positions.tolist() == [[0, 1, 2, 3, 2], [0, 1, 1, 0, 0]]
+    assert batch.ids.tolist() == [[5, 6, 7, 8, 9, 5, 7, 8]]
+    assert batch.positions.tolist() == [[0, 1, 2, 3, 2, 0, 1, 1]]
     assert batch.tokens == 8
-    assert batch.mask.shape == (2, 1, 5, 5)
-    assert batch.mask[:, 0].int().tolist() == [
-        [
-            [1, 0, 0, 0, 0],
-            [1, 1, 0, 0, 0],
-            [1, 1, 1, 0, 0],
-            [1, 1, 1, 1, 0],
-            [1, 1, 0, 0, 1],  # 9 follows the prompt and does not see 7 8
-        ],
-        [
-            [1, 0, 0, 0, 0],
-            [1, 1, 0, 0, 0],
-            [1, 0, 1, 0, 0],
-            [1, 0, 0, 1, 0],  # padding may look back, so that no row is without a key; nothing looks at padding
-            [1, 0, 0, 0, 1],
-        ],
+    assert [mask.shape for mask in batch.masks] == [(1, 1, 5, 5), (1, 1, 3, 3)]
+    assert batch.masks[0][0, 0].int().tolist() == [
+        [1, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0],
+        [1, 1, 1, 0, 0],
+        [1, 1, 1, 1, 0],
+        [1, 1, 0, 0, 1],  # 9 follows the prompt and does not see 7 8
     ]
+    assert batch.masks[1][0, 0].int().tolist() == [[1, 0, 0], [1, 1, 0], [1, 0, 1]]
+    assert batch.pool.argmax(-1).tolist() == [[3, 4], [6, 7]]
 
 
 @pytest.mark.parametrize(
@@ -237,20 +230,21 @@ def test_tree_batch_reads_the_prompt_once(tokenizer, pairs):
 
 @pytest.mark.parametrize("max_tokens", [1, 60, 200, 100_000])
 def test_micro_batches_cover_every_index_once_within_the_budget(tokenizer, pairs, max_tokens):
-    """What counts is the padded rectangle B x T that the batch really has; one too long example stands alone."""
+    """What counts is the tokens that the batch really has; one too long example stands alone."""
     examples = encode_pairs(tokenizer, pairs, max_length=1000)
     groups = micro_batches(examples, max_tokens)
     assert sorted(index for group in groups for index in group) == list(range(len(pairs)))
     for group in groups:
         batch = tree_batch([examples[i] for i in group], tokenizer.pad_token_id)
-        assert batch.ids.numel() <= max_tokens or len(group) == 1
+        assert batch.tokens <= max_tokens or len(group) == 1
 
 
 def test_micro_batches_fill_the_budget():
-    """Three examples of 4 + 1 tokens and one of 9 + 1: 15 fit together, not 20; the 10 fill a row of their own."""
+    """Three examples of 5 tokens and one of 10: the longest first, each into the first group that has room."""
     short, long = (
         [Encoded([1, 2, 3, 4], 3), Encoded([1, 2, 3, 5], 3)],
         [Encoded([*range(9)], 8), Encoded([*range(8), 99], 8)],
     )
-    assert micro_batches([short, long, short, short], max_tokens=15) == [[0, 2, 3], [1]]
-    assert micro_batches([short, long, short, short], max_tokens=10) == [[0, 2], [3], [1]]
+    assert micro_batches([short, long, short, short], max_tokens=15) == [[1, 0], [2, 3]]
+    assert micro_batches([short, long, short, short], max_tokens=10) == [[1], [0, 2], [3]]
+    assert micro_batches([short, long, short, short], max_tokens=5) == [[1], [0], [2], [3]]

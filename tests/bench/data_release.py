@@ -20,6 +20,7 @@ from rmtutorial.data.baselines import SHORTCUTS, longer_is_chosen, right, words
 from rmtutorial.data.build import DATA, SPLITS, read_sets
 from rmtutorial.data.datasheet import MEASUREMENTS
 from rmtutorial.encoding import encode_pairs
+from rmtutorial.features import pooled_features
 from rmtutorial.files import write_text
 from rmtutorial.losses import bradley_terry_loss, sequence_logprobs
 from rmtutorial.preferences import PreferencePair, load_preferences
@@ -143,13 +144,8 @@ def pilot():
 
 def pooled(pairs):
     """What the head reads, chosen minus rejected, of the untrained 16 layers: {id: (H,)}."""
-    rm = RewardModel.from_sft(*load_sft(layers=16))
-    features = {}
-    with torch.inference_mode():
-        for pair in pairs:
-            chosen, rejected = rm.pooled(rm.batch(encode_pairs(rm.tokenizer, [pair], rm.max_length)))[0]  # (H,) each
-            features[pair.id] = chosen - rejected
-    return features
+    features = pooled_features(RewardModel.from_sft(*load_sft(layers=16)), pairs)
+    return {pair.id: both[0] - both[1] for pair, both in zip(pairs, features)}
 
 
 def fit_head(differences, seed, steps=300, l2=1e-3):

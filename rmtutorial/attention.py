@@ -1,0 +1,39 @@
+"""Attention over packed trees: every example of a batch for itself, one behind the other, without padding.
+
+transformers lets a model name its attention function. All products with weight matrices then run over the N packed
+tokens of the batch at once; only here, where tokens look at each other, are the examples taken apart.
+"""
+
+import torch
+import torch.nn.functional as F
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+TREE = "rmtutorial_tree"
+
+
+def tree_attention(module, query, key, value, attention_mask, trees=None, **kwargs):
+    """Scaled dot-product attention within each tree; without `trees`, the ordinary one of transformers.
+
+    Args:
+        query: (1, heads, N, D); key, value: (1, key/value heads, N, D).
+        trees: one bool mask (1, 1, T, T) for each example, in the order of the packed tokens; the T add up to N.
+    Returns: (1, N, heads, D), and None for the attention weights, which are never written out.
+    Raises: NotImplementedError for attention that this cannot do, rather than a wrong score.
+    """
+    if trees is None:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+    lengths = [mask.shape[-1] for mask in trees]
+    if kwargs.get("softcap") or kwargs.get("s_aux") is not None or (kwargs.get("sliding_window") or 1e9) < max(lengths):
+        raise NotImplementedError(f"{type(module).__name__}: soft caps, sinks and sliding windows are not supported")
+    grouped = query.shape[1] != key.shape[1]  # several query heads share a key head
+    parts = [
+        F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=kwargs.get("scaling"), enable_gqa=grouped)
+        for q, k, v, mask in zip(*(x.split(lengths, dim=2) for x in (query, key, value)), trees)
+    ]
+    return torch.cat(parts, dim=2).transpose(1, 2), None
+
+
+AttentionInterface.register(TREE, tree_attention)
+AttentionMaskInterface.register(TREE, sdpa_mask)  # the ordinary mask, where there are no trees

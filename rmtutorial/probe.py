@@ -1,0 +1,67 @@
+"""Bradley-Terry on fixed features: only the head learns, and a whole training takes a fraction of a second.
+
+With one feature vector an answer, this is logistic regression on the difference of the two, without intercept.
+"""
+
+import time
+
+import torch
+
+from rmtutorial.evaluation import pairwise_accuracy
+from rmtutorial.history import History
+from rmtutorial.losses import bradley_terry_loss
+from rmtutorial.recipe import TrainConfig, batch_order, lr_factor
+
+
+def train_head(features, config=None, held_out=None):
+    """Train one weight vector on pooled features, with the recipe of `train_reward_model(train_top=0)`.
+
+    Args:
+        features: (B, 2, H) float, of the chosen and the rejected answer of B pairs (`pooled_features`).
+        config: TrainConfig; epochs, batch_size, head_lr, warmup, weight_decay, clip, centering and seed count.
+        held_out: features (N, 2, H) of pairs to evaluate on before training and after each epoch.
+    Returns: (weight (H,) of the reward head, History).
+    Raises: ValueError when the features have another shape.
+    """
+    if features.ndim != 3 or features.shape[1] != 2 or not len(features):
+        raise ValueError(f"features of shape {tuple(features.shape)}: expected (pairs, 2, hidden size)")
+    config = config or TrainConfig()
+    w = torch.zeros(features.shape[2], requires_grad=True)  # (H,)
+    optimizer = torch.optim.AdamW([w], lr=config.head_lr, weight_decay=config.weight_decay)
+    batches, history, started = batch_order(len(features), config), History(), time.perf_counter()
+    a_epoch = len(batches) // config.epochs
+    if held_out is not None:
+        history.evaluations.append({"step": 0, "epoch": 0.0, **judge(held_out, w)})
+    for step, batch in enumerate(batches, 1):
+        optimizer.param_groups[0]["lr"] = lr = config.head_lr * lr_factor(step - 1, len(batches), config.warmup)
+        rewards = features[batch] @ w  # (b, 2)
+        loss = bradley_terry_loss(*rewards.unbind(1), centering=config.centering)
+        optimizer.zero_grad()
+        loss.backward()
+        grad_norm = torch.nn.utils.clip_grad_norm_([w], config.clip or torch.inf)
+        optimizer.step()
+        epoch, seconds = step / a_epoch, time.perf_counter() - started
+        history.steps.append({"step": step, "epoch": epoch, **measures(rewards.detach(), config.centering), "lr": lr,
+                              "grad_norm": float(grad_norm), "seconds": seconds})  # fmt: skip
+        if held_out is not None and step % a_epoch == 0:
+            history.evaluations.append({"step": step, "epoch": epoch, **judge(held_out, w)})
+    return w.detach(), history
+
+
+def measures(rewards, centering=0.0):
+    """What a History row says of the rewards (B, 2) of one batch."""
+    r_chosen, r_rejected = rewards.unbind(1)
+    return {
+        "loss": bradley_terry_loss(r_chosen, r_rejected, centering=centering).item(),
+        "accuracy": pairwise_accuracy(r_chosen, r_rejected),
+        "margin": (r_chosen - r_rejected).mean().item(),
+        "reward_mean": rewards.mean().item(),
+        "reward_std": rewards.std().item(),
+    }
+
+
+@torch.no_grad()
+def judge(features, w):
+    """Loss, accuracy and margin of the head `w` on features (B, 2, H)."""
+    found = measures(features @ w)
+    return {key: found[key] for key in ("loss", "accuracy", "margin")}
