@@ -1,0 +1,54 @@
+"""Exercises of the notebooks: check(key, function), hint(key), solution(key).
+
+Right: your function comes back. Nothing tried: the reference comes back, and that is said. Wrong: a message that names
+the mistake. So the cells that follow an exercise run in each of the three cases that lead on.
+"""
+
+import inspect
+
+from rmtutorial import solutions
+from rmtutorial.exercise_checks import EXERCISES, NotTried
+
+
+class Wrong(AssertionError):
+    """An answer that is not right; the message names the mistake."""
+
+
+def check(key, function):
+    """Return `function` if it solves exercise `key`, the reference if it is still the stub.
+
+    Raises: Wrong, with the mistake; ValueError for a key that does not exist.
+    """
+    exercise = _exercise(key)
+    try:
+        mistake = exercise.mistake(function)
+    except NotTried:
+        print(f"Exercise {key}: not tried yet, going on with the reference solution.")
+        return _reference(exercise)
+    except Exception as error:
+        mistake = f"it raised {type(error).__name__}: {error}"
+    if mistake:
+        raise Wrong(f"Exercise {key}: {mistake}") from None
+    print(f"Exercise {key}: right.")
+    return function
+
+
+def hint(key):
+    """Print the hints of an exercise, the gentlest first."""
+    for number, text in enumerate(_exercise(key).hints, 1):
+        print(f"{number}. {text}")
+
+
+def solution(key):
+    """Print the reference solution, the same code that the tests run."""
+    print(inspect.getsource(_reference(_exercise(key))))
+
+
+def _exercise(key):
+    if key not in EXERCISES:
+        raise ValueError(f"exercise {key!r}: there are {', '.join(EXERCISES)}")
+    return EXERCISES[key]
+
+
+def _reference(exercise):
+    return getattr(solutions, exercise.solution)
