@@ -79,6 +79,11 @@ def decoder_layers(backbone):
     return next(part for part in backbone.children() if isinstance(part, nn.ModuleList))
 
 
+def final_norm(backbone):
+    """The norm behind the last block."""
+    return next(part for name, part in backbone.named_children() if "norm" in name or name == "ln_f")
+
+
 def cache_folder():
     """Where the converted model lies: $RMTUTORIAL_CACHE, or the user's cache folder."""
     return Path(os.environ.get("RMTUTORIAL_CACHE") or user_cache_dir("rmtutorial"))

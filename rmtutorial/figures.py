@@ -3,6 +3,7 @@
 import math
 
 import matplotlib.pyplot as plt
+import torch
 
 from rmtutorial.session import CHOSEN, REJECTED
 
@@ -66,6 +67,62 @@ def accuracy_by_axis(report, ax=None):
     ax.set_yticklabels([f"{axis} ({n})" for axis, n in zip(frame.index, frame["pairs"])])
     ax.invert_yaxis()
     ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return ax
+
+
+def curves(history):
+    """Loss and accuracy side by side."""
+    axes = plt.subplots(1, 2, figsize=(10, 3.6))[1]
+    loss_curve(history, axes[0])
+    accuracy_curve(history, axes[1])
+    return axes[0]
+
+
+def sigmoid_and_loss(margin):
+    """P(chosen wins) and the loss over the margin, with one margin marked and the loss's slope there."""
+    axes = plt.subplots(1, 2, figsize=(9, 3.2))[1]
+    x = torch.linspace(-10, 10, 201)
+    here = torch.tensor(float(margin))
+    p, loss = torch.sigmoid(here).item(), torch.nn.functional.softplus(-here).item()
+    axes[0].plot(x, torch.sigmoid(x), color=CHOSEN)
+    axes[0].plot(margin, p, "o", color=REJECTED, markersize=9)
+    axes[0].set(ylabel="P(chosen wins)", xlabel="margin (logits)", title="sigmoid")
+    axes[1].plot(x, torch.nn.functional.softplus(-x), color=CHOSEN, label="loss")
+    near = torch.tensor([margin - 3.0, margin + 3.0])
+    axes[1].plot(near, loss + (p - 1) * (near - margin), "--", color="black", label=f"slope {p - 1:+.2f}")
+    axes[1].plot(margin, loss, "o", color=REJECTED, markersize=9)
+    axes[1].set(ylabel="loss (nats)", xlabel="margin (logits)", title="-log sigmoid", ylim=(-0.5, 10.5))
+    axes[1].legend(frameon=False)
+    return axes[0]
+
+
+def tree_mask(mask, parts):
+    """Which token (row) may look at which (column): mask (T, T) bool, parts {name: tokens} in their order."""
+    ax = plt.subplots(figsize=(4.6, 4.2))[1]
+    ax.imshow(mask.numpy(), cmap="Blues", vmin=0, vmax=1.6)
+    at, middles = 0, []
+    for length in parts.values():
+        middles.append(at + (length - 1) / 2)
+        at += length
+        for line in (ax.axhline, ax.axvline):
+            line(at - 0.5, color="black", linewidth=0.8)
+    ax.set(xticks=middles, yticks=middles, title="may look at", ylabel="token")
+    ax.set_xticklabels(parts)
+    ax.set_yticklabels(parts, rotation=90, va="center")
+    ax.grid(False)
+    return ax
+
+
+def layer_sweep(sweep, layer=None):
+    """Held-out accuracy of a probe on each layer, with its 95 % interval; one layer marked."""
+    ax = plt.subplots(figsize=(8, 3.4))[1]
+    ax.fill_between(sweep.index, sweep["low"], sweep["high"], color=CHOSEN, alpha=0.2, label="95 % interval")
+    ax.plot(sweep.index, sweep["accuracy"], "o-", color=CHOSEN, label="probe on this layer")
+    if layer is not None:
+        ax.plot(layer, sweep["accuracy"][layer], "s", color=REJECTED, markersize=11, label=f"layer {layer}")
+    ax.axhline(0.5, color="black", linestyle=":", label="chance")
+    ax.set(xlabel="layer", ylabel="held-out accuracy", ylim=(0.4, 1.0), title="Where the head sits")
+    ax.legend(frameon=False, loc="upper left", ncols=2)
     return ax
 
 

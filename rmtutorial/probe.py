@@ -7,7 +7,9 @@ import time
 
 import torch
 
-from rmtutorial.evaluation import pairwise_accuracy
+from rmtutorial.backbones import decoder_layers, final_norm
+from rmtutorial.encoding import micro_batches
+from rmtutorial.evaluation import pairwise_accuracy, wilson_interval
 from rmtutorial.history import History
 from rmtutorial.losses import bradley_terry_loss
 from rmtutorial.recipe import TrainConfig, batch_order, lr_factor
@@ -46,6 +48,49 @@ def train_head(features, config=None, held_out=None):
         if held_out is not None and step % a_epoch == 0:
             history.evaluations.append({"step": step, "epoch": epoch, **judge(held_out, w)})
     return w.detach(), history
+
+
+def layer_sweep(rm, pairs, held_out, config=None):
+    """How well does a head judge from each layer? One forward pass a pair, then one head a layer.
+
+    Args:
+        rm: a RewardModel with all layers, pooling "last"; its final norm is put on every layer, as a cut backbone has it.
+        pairs, held_out: PreferencePairs to fit the heads on, and to judge.
+        config: TrainConfig of the heads.
+    Returns: a pandas table with the layer (1, 2, ...) as index and accuracy, low, high (95 %, Wilson) and pairs.
+    """
+    import pandas
+
+    train, test = (layer_features(rm, p) for p in (pairs, held_out))  # (layers, B, 2, H)
+    config = config or TrainConfig(epochs=10, head_lr=3e-3, weight_decay=0.1)
+    rows = []
+    for layer in range(len(train)):
+        accuracy = judge(test[layer], train_head(train[layer], config)[0])["accuracy"]
+        low, high = wilson_interval(accuracy, len(held_out))
+        rows.append({"accuracy": accuracy, "low": low, "high": high, "pairs": len(held_out)})
+    return pandas.DataFrame(rows, index=range(1, len(rows) + 1)).rename_axis("layer")
+
+
+@torch.no_grad()
+def layer_features(rm, pairs, max_tokens=2048):
+    """Normed last-token states after every layer, (layers, B, 2, H) float32."""
+    states, handles = [], []
+    examples, layers = rm.encode_pairs(pairs), decoder_layers(rm.backbone)
+    norm = final_norm(rm.backbone)
+    features = torch.zeros(len(layers), len(pairs), 2, rm.reward_head.in_features)
+    for layer in layers:
+        handles.append(layer.register_forward_hook(lambda module, args, output: states.append(output)))
+    try:
+        for group in micro_batches(examples, max_tokens):
+            states.clear()
+            batch = rm.batch([examples[i] for i in group])
+            rm.pooled(batch)
+            for layer, hidden in enumerate(states):  # (1, N, H)
+                features[layer, group] = norm(batch.pool @ hidden[0]).float().cpu()
+    finally:
+        for handle in handles:
+            handle.remove()
+    return features
 
 
 def measures(rewards, centering=0.0):

@@ -1,0 +1,224 @@
+"""Widgets: controls, a pure function from their values to (Axes, HTML), and an image and a text that show its result.
+
+Only what ipywidgets 7.7 and 8 share. Every builder returns a VBox of [controls, image, text].
+"""
+
+import html
+import io
+import json
+from pathlib import Path
+
+import ipywidgets
+import matplotlib.pyplot as plt
+import torch
+
+from rmtutorial import figures
+from rmtutorial.data.build import fraction
+from rmtutorial.encoding import common_prefix
+from rmtutorial.evaluation import wilson_interval
+from rmtutorial.files import write_text
+from rmtutorial.losses import bradley_terry_loss
+from rmtutorial.probe import judge, train_head
+from rmtutorial.recipe import TrainConfig
+
+WIDE = ipywidgets.Layout(width="480px")
+STYLE = {"description_width": "150px"}
+COLORS = {"prompt": "#eeeeee", "chosen": "#cfe4f3", "rejected": "#fbe5bd"}  # light enough for black text
+
+
+def explorer(controls, render):
+    """Observe `controls` (name -> widget) and show what `render(**values)` gives: Axes and HTML."""
+    image, text = ipywidgets.Image(format="png"), ipywidgets.HTML()
+
+    def update(_=None):
+        ax, message = render(**{name: control.value for name, control in controls.items()})
+        image.value, text.value = png(ax), message
+
+    for control in controls.values():
+        control.observe(update, "value")
+    update()
+    return ipywidgets.VBox([ipywidgets.VBox(list(controls.values())), image, text])
+
+
+def png(ax):
+    """The figure of `ax` as PNG bytes; the figure is closed."""
+    buffer, figure = io.BytesIO(), ax.get_figure()
+    figure.savefig(buffer, format="png")
+    plt.close(figure)
+    return buffer.getvalue()
+
+
+def slider(kind, description, **settings):
+    return kind(description=description, style=STYLE, layout=WIDE, continuous_update=False, **settings)
+
+
+def sigmoid_and_loss(r_chosen=1.0, r_rejected=0.0):
+    """Move two rewards, see the margin, the probability that the chosen answer wins, the loss and its gradient."""
+    controls = {
+        name: slider(ipywidgets.FloatSlider, f"reward of {answer}", min=-5, max=5, step=0.1, value=value)
+        for name, answer, value in (("r_chosen", "chosen", r_chosen), ("r_rejected", "rejected", r_rejected))
+    }
+    return explorer(controls, render_sigmoid_and_loss)
+
+
+def render_sigmoid_and_loss(r_chosen, r_rejected):
+    rewards = torch.tensor([r_chosen, r_rejected], requires_grad=True)
+    loss = bradley_terry_loss(rewards[:1], rewards[1:])
+    loss.backward()
+    p = torch.sigmoid(torch.tensor(r_chosen - r_rejected)).item()
+    message = (
+        f"margin {r_chosen - r_rejected:+.1f}: the chosen answer wins with probability <b>{p:.3f}</b>; "
+        f"loss <b>{loss.item():.3f}</b> nats; gradient {rewards.grad[0].item():+.3f} on the chosen reward, "
+        f"{rewards.grad[1].item():+.3f} on the rejected one"
+    )
+    return figures.sigmoid_and_loss(r_chosen - r_rejected), message
+
+
+def pair_explorer(rm, pairs):
+    """Step through pairs: the tokens as the model reads them, which tokens see which, and which one is scored."""
+    controls = {"i": slider(ipywidgets.IntSlider, "pair", min=0, max=len(pairs) - 1, value=0)}
+    return explorer(controls, lambda i: render_pair(rm, pairs[i]))
+
+
+def render_pair(rm, pair):
+    example = rm.encode_pairs([pair])[0]
+    batch = rm.batch([example])
+    shared = common_prefix([answer.ids for answer in example])
+    parts = {"prompt": example[0].ids[:shared], "chosen": example[0].ids[shared:], "rejected": example[1].ids[shared:]}
+    scored = batch.pool[0].max(0).values > 0  # (N,)
+    message, at = [], 0
+    for name, ids in parts.items():
+        marks = scored[at : at + len(ids)].tolist()
+        message.append(f"<p><b>{name}</b> ({len(ids)} tokens)<br>{_tokens(rm.tokenizer, ids, marks, COLORS[name])}</p>")
+        at += len(ids)
+    note = "<p>Framed: the tokens whose states are scored. New lines are shown as ⏎.</p>"
+    return figures.tree_mask(batch.masks[0][0, 0], {name: len(ids) for name, ids in parts.items()}), "".join(
+        message
+    ) + note
+
+
+def _tokens(tokenizer, ids, marks, color):
+    shown = [html.escape(tokenizer.decode([i])).replace("\n", "⏎").replace(" ", "&nbsp;") for i in ids]
+    frame = lambda marked: "border:2px solid black" if marked else "border:1px solid white"  # noqa: E731
+    return "".join(f'<span style="background:{color};color:black;{frame(m)}">{t}</span>' for t, m in zip(shown, marks))
+
+
+def training_explorer(features, held_out, epochs=5, head_lr=3e-3):
+    """Learning rate, epochs, number of pairs: the whole training of a head on fixed features, again at every move.
+
+    Args: features (B, 2, H) to train on and (N, 2, H) held out, as `pooled_features` gives them.
+    """
+    sizes = sorted({max(8, len(features) // 16), len(features) // 4, len(features) // 2, len(features)})
+    rates = [3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1]
+    controls = {
+        "head_lr": slider(ipywidgets.SelectionSlider, "learning rate", options=[(f"{r:g}", r) for r in rates], value=head_lr),
+        "epochs": slider(ipywidgets.IntSlider, "epochs", min=1, max=20, value=epochs),
+        "n": slider(ipywidgets.SelectionSlider, "pairs", options=sizes, value=sizes[-1]),
+    }  # fmt: skip
+    return explorer(controls, lambda **values: render_training(features, held_out, **values))
+
+
+def render_training(features, held_out, head_lr, epochs, n):
+    _, history = train_head(features[:n], TrainConfig(head_lr=head_lr, epochs=epochs), held_out)
+    first, last = history.evaluations[0], history.evaluations[-1]
+    low, high = wilson_interval(last["accuracy"], len(held_out))
+    message = (
+        f"{n} pairs, {epochs} epochs: held-out loss {first['loss']:.3f} &rarr; <b>{last['loss']:.3f}</b>, accuracy "
+        f"<b>{last['accuracy']:.2f}</b> [{low:.2f}, {high:.2f}] of {len(held_out)}"
+    )
+    return figures.curves(history), message
+
+
+def layer_explorer(sweep, layer=16):
+    """Move a head up and down the layers: what a probe on each one reaches. `sweep` as `layer_sweep` gives it."""
+    controls = {"layer": slider(ipywidgets.IntSlider, "layer", min=1, max=len(sweep), value=min(layer, len(sweep)))}
+    return explorer(controls, lambda layer: render_layer(sweep, layer))
+
+
+def render_layer(sweep, layer):
+    row = sweep.loc[layer]
+    message = (
+        f"A head on layer {layer}: held-out accuracy <b>{row['accuracy']:.2f}</b> "
+        f"[{row['low']:.2f}, {row['high']:.2f}] of {row['pairs']:.0f} pairs"
+    )
+    return figures.layer_sweep(sweep, layer), message
+
+
+def label_your_own(pairs, path, features=None, held_out=None, seed=0):
+    """Judge pairs yourself: which answer is better? Labels are kept in `path`, a preference file, and go on from there.
+
+    Args: pairs to judge; features (N, 2, H) of the same pairs and held_out (M, 2, H), if a reward model is to be
+        fitted on the labels.
+    Returns: a VBox of [buttons, text]; which answer stands first is random, the bundled label is hidden until judged.
+    """
+    path = Path(path)
+    labels = read_labels(path)
+    first, second, skip = (ipywidgets.Button(description=text) for text in ("A is better", "B is better", "skip"))
+    text = ipywidgets.HTML()
+    skipped = set()
+
+    def show(message=""):
+        pair = next((p for p in pairs if p.id not in labels and p.id not in skipped), None)
+        for button in (first, second, skip):
+            button.disabled = pair is None
+        text.value = message + (render_question(pair, seed) if pair else "<p>All judged.</p>")
+        return pair
+
+    current = [show(labels_summary(pairs, labels, features, held_out))]
+
+    def answered(button):
+        pair = current[0]
+        if button is skip:
+            skipped.add(pair.id)
+        else:
+            labels[pair.id] = (button is first) == chosen_first(pair, seed)  # True: as the bundled label says
+            write_labels(path, pairs, labels)
+        current[0] = show(labels_summary(pairs, labels, features, held_out))
+
+    for button in (first, second, skip):
+        button.on_click(answered)
+    return ipywidgets.VBox([ipywidgets.HBox([first, second, skip]), text])
+
+
+def chosen_first(pair, seed):
+    return fraction(f"{seed} {pair.id}") < 0.5
+
+
+def render_question(pair, seed):
+    answers = (pair.chosen, pair.rejected) if chosen_first(pair, seed) else (pair.rejected, pair.chosen)
+    lines = [("Prompt", pair.prompt), ("A", answers[0]), ("B", answers[1])]
+    return "".join(f"<p><b>{name}</b><br>{html.escape(str(t)).replace(chr(10), '<br>')}</p>" for name, t in lines)
+
+
+def read_labels(path):
+    """{id: does the reader agree with the bundled label?} of a file that `label_your_own` wrote."""
+    if not path.is_file():
+        return {}
+    rows = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    return {row["id"]: row["agrees"] for row in rows}
+
+
+def write_labels(path, pairs, labels):
+    """In TRL's columns, the reader's choice as `chosen`."""
+    judged = [p for p in pairs if p.id in labels]
+    answers = [(p.chosen, p.rejected) if labels[p.id] else (p.rejected, p.chosen) for p in judged]
+    rows = [
+        {"id": p.id, "prompt": p.prompt, "chosen": chosen, "rejected": rejected, "agrees": labels[p.id]}
+        for p, (chosen, rejected) in zip(judged, answers)
+    ]
+    write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def labels_summary(pairs, labels, features=None, held_out=None, least=8):
+    """How often the reader agrees, and what a head fitted on the reader's labels reaches on held-out pairs."""
+    judged = [i for i, pair in enumerate(pairs) if pair.id in labels]
+    if not judged:
+        return "<p>Nothing judged yet.</p>"
+    agree = [labels[pairs[i].id] for i in judged]
+    low, high = wilson_interval(sum(agree) / len(agree), len(agree))
+    message = f"<p>{len(judged)} judged; you agree with the bundled label in {sum(agree)} [{low:.2f}, {high:.2f}]."
+    if features is not None and len(judged) >= least:
+        mine = torch.stack([features[i] if ok else features[i].flip(0) for i, ok in zip(judged, agree)])
+        w, _ = train_head(mine, TrainConfig(epochs=20, head_lr=3e-3))
+        message += f" A reward head fitted on your {len(judged)} labels ranks {judge(held_out, w)['accuracy']:.2f} of {len(held_out)} held-out pairs as the bundled labels do."  # fmt: skip
+    return message + "</p><hr>"

@@ -1,0 +1,141 @@
+"""Widgets without a browser: set a trait, read what the image and the text show."""
+
+import json
+
+import ipywidgets
+import pytest
+import torch
+
+from rmtutorial import widgets
+from rmtutorial.features import pooled_features
+from rmtutorial.preferences import load_preferences
+from rmtutorial.probe import layer_features, layer_sweep
+from rmtutorial.reward_model import RewardModel
+
+PNG = b"\x89PNG"
+
+
+@pytest.fixture
+def rm(sft):
+    return RewardModel.from_sft(*sft, layers=None)
+
+
+def controls(box):
+    return {control.description: control for control in box.children[0].children}
+
+
+def test_sigmoid_and_loss_shows_the_numbers_of_the_formula():
+    """Margin 1 - 3 = -2: P = sigma(-2) = 0.119, loss -log 0.119 = 2.127, gradient -sigma(2) = -0.881."""
+    box = widgets.sigmoid_and_loss()
+    before = box.children[1].value
+    controls(box)["reward of rejected"].value = 3.0
+    assert box.children[1].value != before and bytes(box.children[1].value[:4]) == PNG
+    text = box.children[2].value
+    for number in ("-2.0", "0.119", "2.127", "-0.881", "+0.881"):
+        assert number in text
+
+
+def test_pair_explorer_shows_all_tokens_once_and_frames_the_scored_ones(rm, pairs):
+    """As many spans as the packed batch has tokens; two of them framed."""
+    box = widgets.pair_explorer(rm, pairs)
+    for i in (0, 4):
+        controls(box)["pair"].value = i
+        text = box.children[2].value
+        assert text.count("<span") == rm.batch(rm.encode_pairs([pairs[i]])).tokens
+        assert text.count("2px solid black") == 2
+    assert bytes(box.children[1].value[:4]) == PNG
+
+
+def test_text_of_a_pair_is_shown_and_not_run(rm, pairs):
+    """A prompt may hold HTML; it is data."""
+    from dataclasses import replace
+
+    evil = replace(pairs[0], prompt="<script>alert(1)</script>", chosen="<b>no</b>")
+    assert "<script" not in widgets.pair_explorer(rm, [evil]).children[2].value
+    assert "<script" not in widgets.render_question(evil, 0) and "<b>no" not in widgets.render_question(evil, 0)
+
+
+def test_training_explorer_trains_anew_at_every_move():
+    """Features that tell the answers apart: no learning at a tiny rate and one epoch, nearly all at a high one."""
+    torch.manual_seed(0)
+    features = torch.randn(64, 2, 16) + torch.tensor([[0.5], [-0.5]])
+    box = widgets.training_explorer(features[:48], features[48:])
+    controls(box)["learning rate"].value = 0.1
+    controls(box)["epochs"].value = 20
+    good = box.children[2].value
+    controls(box)["pairs"].value = min(controls(box)["pairs"].options)
+    assert "48 pairs, 20 epochs" in good and box.children[2].value != good
+    assert bytes(box.children[1].value[:4]) == PNG
+
+
+def test_layer_sweep_finds_the_layer_that_knows(rm, pairs, monkeypatch):
+    """One layer's features are made to tell the answers apart; its accuracy is 1, with n and the interval beside it."""
+
+    def features(rm, pairs):
+        made = torch.randn(4, len(pairs), 2, 8, generator=torch.Generator().manual_seed(len(pairs)))
+        made[2, :, 0] += 9
+        return made
+
+    monkeypatch.setattr("rmtutorial.probe.layer_features", features)
+    sweep = layer_sweep(rm, pairs * 10, pairs * 5)
+    assert sweep["accuracy"].idxmax() == 3 and sweep.loc[3, "accuracy"] == 1.0 and sweep.loc[3, "pairs"] == 30
+    box = widgets.layer_explorer(sweep, layer=1)
+    controls(box)["layer"].value = 3
+    assert "layer 3: held-out accuracy <b>1.00</b>" in box.children[2].value
+
+
+def test_the_features_of_each_layer_are_those_of_a_backbone_cut_there(sft, pairs):
+    """Cutting the model after layer k and reading the head's input gives the k-th features."""
+    features = layer_features(RewardModel.from_sft(*sft, layers=None), pairs)
+    for k in (1, 3, 4):
+        cut = RewardModel.from_sft(*sft, layers=k)
+        torch.testing.assert_close(features[k - 1], pooled_features(cut, pairs), atol=1e-5, rtol=0)
+
+
+def test_labels_are_kept_in_the_preference_format_and_go_on(tmp_path, pairs):
+    """What the reader preferred stands in `chosen`; a second session starts behind the first."""
+    path = tmp_path / "mine.jsonl"
+    box = widgets.label_your_own(pairs[:3], path)
+    first, second, _ = box.children[0].children
+    (first if widgets.chosen_first(pairs[0], 0) else second).click()  # as the bundled label
+    (second if widgets.chosen_first(pairs[1], 0) else first).click()  # against it
+    kept = load_preferences(path, split="all")
+    assert [(p.chosen, p.rejected) for p in kept] == [
+        (pairs[0].chosen, pairs[0].rejected), (pairs[1].rejected, pairs[1].chosen)]  # fmt: skip
+    assert "you agree with the bundled label in 1 " in box.children[1].value
+    again = widgets.label_your_own(pairs[:3], path)
+    assert "2 judged" in again.children[1].value
+    again.children[0].children[2].click()
+    assert "All judged" in again.children[1].value and all(b.disabled for b in again.children[0].children)
+    assert {json.loads(line)["agrees"] for line in path.read_text().splitlines()} == {True, False}
+
+
+def test_which_answer_stands_first_is_random_and_the_label_hidden(pairs):
+    """Neither always the chosen one nor always the other; the question names A and B only."""
+    first = [widgets.chosen_first(pair, 0) for pair in load_preferences(split="test")]
+    assert 0.4 < sum(first) / len(first) < 0.6
+    text = widgets.render_question(pairs[0], 0)
+    assert "chosen" not in text and "rejected" not in text
+
+
+def test_a_reward_head_is_fitted_on_the_readers_labels(tmp_path):
+    """Somebody who always disagrees teaches a head that ranks the held-out pairs the other way round."""
+    torch.manual_seed(0)
+    features = torch.randn(40, 2, 8) + torch.tensor([[2.0], [-2.0]])
+    pairs = load_preferences(size=20)
+    box = widgets.label_your_own(pairs, tmp_path / "mine.jsonl", features[:20], features[20:])
+    current = iter(pairs)
+    first, second, _ = box.children[0].children
+    for pair in current:
+        (second if widgets.chosen_first(pair, 0) else first).click()
+    assert "agree with the bundled label in 0 " in box.children[1].value
+    share = float(box.children[1].value.split("labels ranks ")[1].split(" ")[0])
+    assert share < 0.1
+
+
+def test_controls_are_labelled_and_of_kinds_that_old_ipywidgets_have(rm, pairs):
+    """Every slider has a description; nothing that ipywidgets 7.7 (Colab) lacks."""
+    for box in (widgets.sigmoid_and_loss(), widgets.pair_explorer(rm, pairs)):
+        for control in controls(box).values():
+            assert control.description
+            assert isinstance(control, ipywidgets.FloatSlider | ipywidgets.IntSlider | ipywidgets.SelectionSlider)
