@@ -15,11 +15,11 @@ LAB_FLAGS = $(shell [ "$$(uname)" = Linux ] && [ -z "$$DISPLAY$$WAYLAND_DISPLAY"
 .PHONY: help setup lab test run notebooks data bench lint
 help:
 	@echo "make lab        set up (once, 3 to 10 minutes), then open JupyterLab on the first notebook"
-	@echo "make test       set up (once), then unit tests and every notebook, about 10 minutes"
+	@echo "make test       set up (once), then unit tests and every notebook, about 15 minutes"
 	@echo "make run        train without a screen, about 4 minutes: executed notebook and model go to out/"
 	@echo "make notebooks  execute all notebooks anew, in place, and normalize them"
 	@echo "make data       build the bundled preferences and their datasheet from the set files, and check them"
-	@echo "make bench      the measured bounds: import time, peak memory (accuracy: see tests/bench)"
+	@echo "make bench      speed and memory beside TRL and a plain loop, half an hour (more: see tests/bench)"
 	@echo "make lint       ruff on code and notebooks"
 
 setup: $(VENV)/.ready
@@ -44,9 +44,9 @@ lab: setup
 	$(BIN)/jupyter lab $(LAB_FLAGS) --LabApp.default_url=/lab/tree/$(FIRST)
 
 test: setup
-	@echo "== Unit tests, about 2 minutes"
+	@echo "== Unit tests, about 4 minutes"
 	$(BIN)/python -m pytest
-	@echo "== Every notebook, executed and compared cell by cell, about 5 minutes each"
+	@echo "== Every notebook, executed and compared cell by cell, about 3 minutes each"
 	TQDM_DISABLE=1 $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=1200 $(NOTEBOOKS)
 
 run: setup
@@ -67,6 +67,8 @@ bench: setup
 	$(BIN)/python tests/bench/import_time.py
 	$(BIN)/python tests/bench/first_load.py
 	$(BIN)/python tests/bench/peak_memory.py
+	@$(BIN)/python -c "import trl" 2>/dev/null || echo "== Without TRL; to have it measured too: $(BIN)/pip install -e .[compare]"
+	$(BIN)/python tests/bench/speed.py
 
 lint: setup
 	$(BIN)/ruff check .

@@ -88,6 +88,18 @@ def shortcuts(m):
     )
 
 
+def copied(m):
+    if not m.get("copied"):
+        return "Not measured for this version."
+    shared, runs = m["copied"]
+    return f"Of {runs:,} runs of eight words in this text, {shared} also stand in PandaLM (a stock phrase of polite letters). Other public sets were not compared."
+
+
+def epoch_seconds(m):
+    seconds = [m[name]["seconds"] / m["recipe"]["epochs"] for name in sorted(m) if name.startswith("seed ")]
+    return f"{min(seconds):.0f} to {max(seconds):.0f}" if seconds else "not measured"
+
+
 def language_model(m):
     if "language_model" not in m:
         return "Not measured for this version."
@@ -160,7 +172,7 @@ def render():
     m = json.loads(MEASUREMENTS.read_text(encoding="utf-8")) if MEASUREMENTS.exists() else {}
     parts = {
         "composition": composition(), "axes": axes(), "second_reading": second_reading(), "audit": audit(json.loads(SECOND_READING.read_text())), "shortcuts": shortcuts(m),
-        "language_model": language_model(m), "training": training(m), "pilot": pilot(m), "transfer": transfer(m),
+        "language_model": language_model(m), "copied": copied(m), "epoch_seconds": epoch_seconds(m), "training": training(m), "pilot": pilot(m), "transfer": transfer(m),
         "recipe": json.dumps(m.get("recipe", {})), "sha256": m.get("sha256", "not measured"),
     }  # fmt: skip
     text = TEMPLATE.read_text(encoding="utf-8")

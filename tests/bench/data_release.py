@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from rmtutorial.backbones import load_sft
+from rmtutorial.checkpoints import MAY_CHANGE
 from rmtutorial.data.baselines import SHORTCUTS, longer_is_chosen, right, words
 from rmtutorial.data.build import DATA, SPLITS, read_sets
 from rmtutorial.data.datasheet import MEASUREMENTS
@@ -217,7 +218,7 @@ TASKS = {
 
 if __name__ == "__main__":
     checksum = hashlib.sha256(b"".join((DATA / f"{s}.jsonl").read_bytes() for s in SPLITS)).hexdigest()
-    recipe = {key: value for key, value in vars(TrainConfig()).items() if "checkpoint" not in key}
+    recipe = {key: value for key, value in vars(TrainConfig()).items() if key not in MAY_CHANGE}
     known = json.loads(MEASUREMENTS.read_text()) if MEASUREMENTS.exists() else {}
     if (known.get("sha256"), known.get("recipe")) != (checksum, recipe):
         known = {"sha256": checksum, "recipe": recipe}  # other data or another recipe: nothing of the old holds
