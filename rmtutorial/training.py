@@ -126,8 +126,9 @@ def forward_backward(accelerator, model, rm, examples, config, cache=None):
 
 
 def _cache(rm, config, cache):
-    """The features of the frozen layers are worth keeping if there are frozen layers and they are asked for again."""
-    if not config.cache or config.fsdp or not frozen_layers(rm.backbone):
+    """The features of the frozen layers are worth keeping if there are frozen layers and another epoch asks for them."""
+    again = cache is not None or config.epochs > 1
+    if not (config.cache and again) or config.fsdp or not frozen_layers(rm.backbone):
         return None
     return (cache if cache is not None else FeatureCache()).belongs_to(rm)
 

@@ -13,7 +13,7 @@ import matplotlib.pyplot as plt
 import torch
 
 from rmtutorial import figures
-from rmtutorial.data.build import fraction
+from rmtutorial.data.build import chance
 from rmtutorial.encoding import common_prefix
 from rmtutorial.evaluation import wilson_interval
 from rmtutorial.files import write_text
@@ -181,7 +181,7 @@ def label_your_own(pairs, path, features=None, held_out=None, seed=0):
 
 
 def chosen_first(pair, seed):
-    return fraction(f"{seed} {pair.id}") < 0.5
+    return chance(f"{seed} {pair.id}") < 0.5
 
 
 def render_question(pair, seed):

@@ -298,6 +298,23 @@ def test_simulated_annotators_vote_as_their_formula_says():
         assert abs(share - p.mean()) < 4 * (p * (1 - p)).sum().sqrt() / len(pairs)
 
 
+def test_simulated_annotators_err_independently():
+    """Their formulas share the pair's strength and nothing else: on pairs of one strength errors are uncorrelated.
+
+    And both rows of a mirror set can be turned by label noise, about as often as independent draws would.
+    """
+    pairs = [pair for pair in load_preferences(split="all") if pair.strength == 3]
+    votes = torch.tensor([[row[f"sim_{name}"] for name in ANNOTATORS] for row in simulated_votes(pairs)]).float()
+    correlation = torch.corrcoef(votes.T) - torch.eye(len(ANNOTATORS))
+    assert correlation.abs().max() < 4 / len(pairs) ** 0.5
+    groups = defaultdict(list)
+    for pair in load_preferences():
+        if pair.kind == "mirror":
+            groups[pair.group].append(flip_labels([pair], 0.2) != [pair])
+    both = sum(all(turned) for turned in groups.values())
+    assert 0.2 <= both / (0.04 * len(groups)) <= 2.2
+
+
 def test_a_simulated_length_lover_prefers_longer_answers():
     """Its bias shows: on pairs whose wrong answer is longer it errs more often than a careful annotator."""
     pairs = [p for p in load_preferences(split="all") if len(p.rejected) > len(p.chosen) + 60]

@@ -3,6 +3,7 @@
 Byte for byte the same on every machine: no clock, no random numbers, only checksums of the set ids.
 """
 
+import hashlib
 import json
 import zlib
 from collections import defaultdict
@@ -26,6 +27,11 @@ def read_sets(split):
 def fraction(key):
     """A number in [0, 1) that depends on the text `key` only."""
     return zlib.crc32(key.encode()) / 2**32
+
+
+def chance(key):
+    """As `fraction`, but for keys that differ in one letter the numbers are unrelated, which a crc32's are not."""
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=4).digest(), "big") / 2**32
 
 
 def in_order(sets):
@@ -67,7 +73,7 @@ def rows_of(s, split):
             "rejected": [{"role": "assistant", "content": rejected}],
             "why": s["why"],
             **{key: _ith(s.get(key, ""), i) for key in ("verify", "check")},
-            "flip_u": round(fraction("flip " + name), 6),
+            "flip_u": round(chance("flip " + name), 6),
         }
 
 

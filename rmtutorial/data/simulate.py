@@ -12,11 +12,11 @@ from dataclasses import replace
 import torch
 
 from rmtutorial.data.baselines import words
-from rmtutorial.data.build import fraction
+from rmtutorial.data.build import chance
 from rmtutorial.files import write_text
 from rmtutorial.preferences import load_preferences
 
-SLOPE = 0.8  # of the log-odds of a vote in the author's strength of preference: about 0.73 of two votes then agree
+SLOPE = 0.8  # of the log-odds of a vote in the author's strength of preference: about three of four votes of two annotators then agree
 
 # Log-odds that a simulated annotator adds for an answer that is 10 words longer, or that agrees with the user.
 ANNOTATORS = {
@@ -46,7 +46,7 @@ def exchange(pair):
 
 def flip_u(pair):
     """A fixed number in [0, 1) for each pair."""
-    return round(fraction("flip " + pair.id), 6)
+    return round(chance("flip " + pair.id), 6)
 
 
 def vote_probability(pair, annotator):
@@ -66,7 +66,7 @@ def simulated_votes(pairs):
     """One row a pair: its id and, for every simulated annotator, 1 for the chosen answer and 0 for the other."""
     return [
         {"id": pair.id}
-        | {f"sim_{name}": int(fraction(f"{name} {pair.id}") < vote_probability(pair, name)) for name in ANNOTATORS}
+        | {f"sim_{name}": int(chance(f"{name} {pair.id}") < vote_probability(pair, name)) for name in ANNOTATORS}
         for pair in pairs
     ]
 

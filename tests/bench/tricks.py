@@ -1,4 +1,4 @@
-"""Each trick on and off, in turn in one process: what it is worth. Prints seconds without / with, medians of 5.
+"""Each trick on and off, in turn in one process: what it is worth. Prints seconds without / with, medians of 3.
 
     python tests/bench/tricks.py          about 6 minutes on 2 cores
 
@@ -20,7 +20,7 @@ from rmtutorial.features import FeatureCache
 from rmtutorial.recipe import TrainConfig, parameter_groups
 from rmtutorial.training import forward_backward
 
-REPEATS = 5
+REPEATS = 3
 SDPA = torch.nn.functional.scaled_dot_product_attention
 
 
