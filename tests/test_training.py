@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import signal
 import threading
 import warnings
@@ -506,3 +507,27 @@ def test_the_table_of_a_history_has_the_promised_columns(pairs, config):
     assert frame["epoch"].tolist()[1:] == pytest.approx([0.5, 1, 1.5, 2, 2.5, 3])
     assert frame["held_out_loss"].notna().tolist() == [True, False] * 3 + [True]
     assert [*History(steps=history.steps).to_frame()] == promised
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
+def test_compiled_training_ends_in_the_same_weights(pairs):
+    """torch.compile changes how the products are computed, not what: the same head to 1e-6."""
+    heads = []
+    for compiled in (False, True):
+        rm = RewardModel.from_sft(*tiny_sft("llama", layers=2), layers=None)
+        train_reward_model(rm, pairs, TrainConfig(epochs=1, batch_size=2, train_top=1, compile=compiled))
+        heads.append(rm.reward_head.weight.detach())
+    torch.testing.assert_close(*heads, atol=1e-6, rtol=0)
+
+
+def test_bf16_products_train_too_and_leave_the_weights_in_float32(pairs):
+    """autocast: the forward is in bf16, so rewards differ in the third digit; weights and optimizer stay exact."""
+    history = {}
+    for precision in ("fp32", "bf16"):
+        rm = RewardModel.from_sft(*tiny_sft("llama"), layers=None)
+        history[precision] = train_reward_model(
+            rm, pairs, TrainConfig(epochs=3, batch_size=2, train_top=2, precision=precision)
+        )
+        assert all(p.dtype == torch.float32 for p in rm.parameters())
+    losses = [[row["loss"] for row in run.steps] for run in history.values()]
+    assert losses[0] != losses[1] and losses[1] == pytest.approx(losses[0], abs=0.05)
