@@ -1,5 +1,6 @@
 """One of two processes that train; the second one alone is told to stop after step 3. Started by test_processes.py."""
 
+import ast
 import signal
 import sys
 
@@ -24,7 +25,7 @@ training.measures = measures_and_stop
 rm = RewardModel.from_sft(*load_sft(sft), layers=None)
 try:
     training.train_reward_model(
-        rm, load_preferences(data, split="all"), TrainConfig(checkpoint_dir=checkpoint, **eval(settings))
+        rm, load_preferences(data, split="all"), TrainConfig(checkpoint_dir=checkpoint, **ast.literal_eval(settings))
     )
 except KeyboardInterrupt as stopped:
     print(f"process {training.Accelerator().process_index}: {stopped}", flush=True)
