@@ -31,9 +31,7 @@ def fingerprint(rm, pairs, config):
         "the pairs": zlib.crc32(texts.encode()),
         "the frozen weights": frozen_checksum(rm),
         "the shapes of the trained weights": zlib.crc32(repr(trained).encode()),
-        "template": rm.tokenizer.chat_template,
-        "pooling": rm.pooling,
-        "max_length": rm.max_length,
+        **rm.settings(),
     }
 
 

@@ -84,6 +84,8 @@ class TreeBatch:
     pool: torch.Tensor  # (B, K, N) float32: weight of each token in the answer's pooled state
     below: torch.Tensor | None = None  # (1, N, H): what the frozen layers gave, if a FeatureCache has it
     pooled: torch.Tensor | None = None  # (B, K, H): the pooled states, if a FeatureCache has them
+    predict: torch.Tensor | None = None  # (3, M) int64, of a Policy's batch: see `answer_tokens`
+    keys: list | None = None  # B of bytes, of a Policy's batch: how each example is known
 
     @property
     def tokens(self):
@@ -122,6 +124,24 @@ def tree_batch(examples, pad_id, pooling="last"):
                 pool[row, k, here] = scored / scored.sum()
         at = here.stop
     return TreeBatch(ids[None], positions[None], masks, pool)
+
+
+def answer_tokens(examples):
+    """Where the M answer tokens of packed examples stand, and where each is predicted: (3, M) int64.
+
+    Row 0: place of the token before it, whose state predicts it (for the first tokens of every answer that is the
+    same place, the end of what they share). Row 1: its own place. Row 2: whose it is, b * K + k.
+    """
+    columns, at = [], 0
+    for row, answers in enumerate(examples):
+        _, branches, _ = _tree([answer.ids for answer in answers])
+        for k, answer in enumerate(answers):
+            path = [at + i for i, branch in enumerate(branches) if branch in (0, k + 1)]  # this answer, unpacked
+            first = max(1, answer.start)  # nothing stands before a token at 0: it was cut there
+            owner = row * len(answers) + k
+            columns += [(path[t - 1], path[t], owner) for t in range(first, len(path))]
+        at += len(branches)
+    return torch.tensor(columns).T  # (3, M)
 
 
 def tree_mask(branch):

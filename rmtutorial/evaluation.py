@@ -74,6 +74,18 @@ def evaluate(rm, pairs, by_axis=True, cache=None):
     return report
 
 
+def accuracy_table(scores):
+    """Accuracy with its 95 % interval of several judges: {name: scores (n, 2), the chosen answer's first} -> pandas."""
+    import pandas
+
+    rows = {}
+    for name, pairs in scores.items():
+        accuracy = pairwise_accuracy(*pairs.unbind(1))
+        low, high = wilson_interval(accuracy, len(pairs))
+        rows[name] = {"accuracy": accuracy, "low": low, "high": high, "pairs": len(pairs)}
+    return pandas.DataFrame.from_dict(rows, orient="index")
+
+
 def _report(rewards, lengths):
     r_chosen, r_rejected = rewards.unbind(1)
     accuracy = pairwise_accuracy(r_chosen, r_rejected)

@@ -1,4 +1,4 @@
-"""Exercises of the notebooks: check(key, function), hint(key), solution(key).
+"""Exercises of the notebooks: check(key, function), hint(key), hint(key, 2), solution(key).
 
 Right: your function comes back. Nothing tried: the reference comes back, and that is said. Wrong: a message that names
 the mistake. So the cells that follow an exercise run in each of the three cases that lead on.
@@ -33,10 +33,17 @@ def check(key, function):
     return function
 
 
-def hint(key):
-    """Print the hints of an exercise, the gentlest first."""
-    for number, text in enumerate(_exercise(key).hints, 1):
-        print(f"{number}. {text}")
+def hint(key, number=1):
+    """Print one hint of an exercise, the gentlest first, and how to ask for the next.
+
+    Raises: ValueError for a key or a number that does not exist.
+    """
+    hints = _exercise(key).hints
+    if number not in range(1, len(hints) + 1):
+        raise ValueError(f"hint {number} of exercise {key}: there are {len(hints)}, counted from 1")
+    print(f"Hint {number} of {len(hints)}: {hints[number - 1]}")
+    if number < len(hints):
+        print(f'There is another one: hint("{key}", {number + 1})')
 
 
 def solution(key):

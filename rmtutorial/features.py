@@ -39,11 +39,15 @@ def frozen_layers(backbone):
 
 def frozen_checksum(model):
     """crc32 of all weights that do not learn."""
-    checksum = 0
-    for p in model.parameters():
-        if not p.requires_grad:
-            checksum = zlib.crc32(p.detach().cpu().contiguous().view(torch.uint8).numpy(), checksum)
-    return checksum
+    return checksum(p for p in model.parameters() if not p.requires_grad)
+
+
+def checksum(tensors):
+    """crc32 of all their bytes."""
+    crc = 0
+    for tensor in tensors:
+        crc = zlib.crc32(tensor.detach().cpu().contiguous().view(torch.uint8).numpy(), crc)
+    return crc
 
 
 def pooled_features(rm, pairs, cache=None):
@@ -88,7 +92,7 @@ class FeatureCache:
 
     def batch(self, rm, examples):
         """The TreeBatch of these examples with the features of the frozen layers; those not yet known are computed."""
-        keys = [_key(answers) for answers in examples]
+        keys = [example_key(answers) for answers in examples]
         new = {key: answers for key, answers in zip(keys, examples) if key not in self.kept}
         if new:
             self._compute(rm, new)
@@ -141,7 +145,7 @@ def states_below(rm, batch):
 
     hook = first.register_forward_pre_hook(stop)
     try:
-        rm.pooled(batch)
+        rm.hidden(batch)
     except _Reached as reached:
         return reached.states[0]
     finally:
@@ -155,5 +159,6 @@ class _Reached(Exception):
         self.states = states
 
 
-def _key(answers):
+def example_key(answers):
+    """An example is known by its tokens: another text, template or cut is another example."""
     return hashlib.blake2b(repr([(a.ids, a.start) for a in answers]).encode(), digest_size=16).digest()

@@ -100,6 +100,8 @@ def measures(rewards, centering=0.0):
         "loss": bradley_terry_loss(r_chosen, r_rejected, centering=centering).item(),
         "accuracy": pairwise_accuracy(r_chosen, r_rejected),
         "margin": (r_chosen - r_rejected).mean().item(),
+        "reward_chosen": r_chosen.mean().item(),
+        "reward_rejected": r_rejected.mean().item(),
         "reward_mean": rewards.mean().item(),
         "reward_std": rewards.std().item(),
     }

@@ -52,18 +52,19 @@ class TrainConfig:
 
 
 def freeze(rm, train_top):
-    """Let the head, the final norm and the top `train_top` layers learn; None means all layers.
+    """Let the head (if there is a new one), the final norm and the top `train_top` layers learn; None means all layers.
 
     The embeddings stay as they are: 28 M of the default model's weights, and few tokens occur in the pairs.
     """
     layers = decoder_layers(rm.backbone)
     if train_top is not None and not 0 <= train_top <= len(layers):
         raise ValueError(
-            f"train_top={train_top}: this reward model has {len(layers)} layers; choose 0 to {len(layers)}, or None"
+            f"train_top={train_top}: this model has {len(layers)} layers; choose 0 to {len(layers)}, or None"
         )
     top = len(layers) if train_top is None else train_top
     rm.requires_grad_(False)
-    rm.reward_head.requires_grad_(True)
+    for p in rm.new_parameters():
+        p.requires_grad_(True)
     for layer in layers[len(layers) - top :]:
         layer.requires_grad_(True)
     for part in rm.backbone.children():  # the final norm
@@ -72,11 +73,11 @@ def freeze(rm, train_top):
 
 
 def parameter_groups(rm, config):
-    """What learns, with its learning rate: the backbone slowly, the new head fast."""
+    """What learns, with its learning rate: the backbone slowly, a new head fast."""
     backbone = [p for p in rm.backbone.parameters() if p.requires_grad]
     groups = [
         {"params": backbone, "lr": config.lr},
-        {"params": list(rm.reward_head.parameters()), "lr": config.head_lr},
+        {"params": rm.new_parameters(), "lr": config.head_lr},
     ]
     return [{**group, "weight_decay": config.weight_decay} for group in groups if group["params"]]
 

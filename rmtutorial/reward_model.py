@@ -11,30 +11,20 @@ from safetensors.torch import load_file
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
-from rmtutorial.attention import TREE
 from rmtutorial.backbones import keep_first_layers, quiet_transformers
-from rmtutorial.encoding import PLAIN_TEMPLATE, encode, encode_pairs, micro_batches, tree_batch
-from rmtutorial.features import start_above
+from rmtutorial.encoding import PLAIN_TEMPLATE, encode
 from rmtutorial.files import folder_aside
+from rmtutorial.scorer import PairScorer
 
 MEAN_WEIGHTS = "reward_model.safetensors"  # a name that no other tool looks for
 
 
-class RewardModel(nn.Module):
+class RewardModel(PairScorer):
     """R(prompt, response): hidden states of the backbone, pooled, times one weight vector."""
 
     def __init__(self, backbone, reward_head, tokenizer, pooling="last", max_length=1024):
-        super().__init__()
-        if pooling not in ("last", "mean"):
-            raise ValueError(f"pooling={pooling!r}: choose 'last' or 'mean'")
-        if max_length < 1:
-            raise ValueError(f"max_length={max_length}: must be at least 1 token")
-        backbone.set_attn_implementation(TREE)
-        self.backbone = backbone  # (B, T) ids -> (B, T, H) hidden states
+        super().__init__(backbone, tokenizer, pooling, max_length)
         self.reward_head = reward_head  # Linear(H, 1) without bias: an offset cancels in every difference
-        self.tokenizer = tokenizer
-        self.pooling = pooling
-        self.max_length = min(max_length, backbone.config.max_position_embeddings)
         self.eval()  # and it stays so: dropout would add noise to the small difference that is the signal
 
     @classmethod
@@ -74,47 +64,16 @@ class RewardModel(nn.Module):
         """What the head reads: one state for each answer, (B, K, H)."""
         if batch.pooled is not None:
             return batch.pooled
-        with start_above(self.backbone, batch.below):
-            hidden = self.backbone(
-                input_ids=batch.ids,
-                position_ids=batch.positions,
-                attention_mask=batch.masks[0],  # of no use to tree_attention, but transformers would make one
-                trees=batch.masks,
-                use_cache=False,
-            ).last_hidden_state[0]  # (N, H)
+        hidden = self.hidden(batch)  # (N, H)
         return batch.pool.to(hidden.dtype) @ hidden  # (B, K, H)
 
-    @property
-    def device(self):
-        return self.reward_head.weight.device
-
-    def batch(self, examples):
-        """A TreeBatch of encoded examples, pooled as this model does, on its device."""
-        return tree_batch(examples, self.tokenizer.pad_token_id, self.pooling).to(self.device)
-
-    def encode_pairs(self, pairs):
-        """The two Encoded answers [chosen, rejected] of every PreferencePair, as this model reads them."""
-        return encode_pairs(self.tokenizer, pairs, self.max_length)
-
-    def score_encoded(self, examples, max_tokens=2048, cache=None):
-        """Rewards (N, K), float32 on the CPU, of N encoded examples of K answers each, in their order."""
-        return self._in_micro_batches(self, examples, max_tokens, cache)
-
-    def pooled_encoded(self, examples, max_tokens=2048, cache=None):
+    def pooled_encoded(self, examples, max_tokens=None, cache=None):
         """Pooled states (N, K, H), float32 on the CPU, of N encoded examples of K answers each, in their order."""
         return self._in_micro_batches(self.pooled, examples, max_tokens, cache)
 
-    @torch.no_grad()
-    def _in_micro_batches(self, function, examples, max_tokens, cache):
-        if not examples:
-            raise ValueError("nothing to score: the list is empty")
-        results = [None] * len(examples)
-        for group in micro_batches(examples, max_tokens):
-            group_examples = [examples[i] for i in group]
-            batch = cache.batch(self, group_examples) if cache is not None else self.batch(group_examples)
-            for i, result in zip(group, function(batch).float().cpu()):
-                results[i] = result
-        return torch.stack(results)
+    def new_parameters(self):
+        """The head's, which start from zero and have far to go."""
+        return list(self.reward_head.parameters())
 
     def score(self, prompt, response):
         """The reward of one answer, a float."""
@@ -128,11 +87,6 @@ class RewardModel(nn.Module):
                 raise ValueError(f"empty response to {prompt!r}: there is nothing to score")
         examples = [[encode(self.tokenizer, p, r, self.max_length)] for p, r in prompts_and_responses]
         return self.score_encoded(examples)[:, 0]
-
-    def score_pairs(self, pairs):
-        """(r_chosen, r_rejected), each (B,), of B PreferencePairs; the shared prompt is read once."""
-        rewards = self.score_encoded(self.encode_pairs(pairs))
-        return rewards[:, 0], rewards[:, 1]
 
     def save_pretrained(self, folder):
         """Save weights (safetensors), config and tokenizer with its chat template, aside first, then renamed.

@@ -1,6 +1,6 @@
 """Reference solutions of the exercises, one function each: what `solution(key)` prints and what the tests run.
 
-Each function stands alone, so that its printed source is complete; `torch` and `F` are imported in every notebook.
+Each function stands alone, so that its printed source is complete; what it needs is imported in its notebook.
 """
 
 import itertools
@@ -8,6 +8,8 @@ import random
 
 import torch
 import torch.nn.functional as F
+
+from rmtutorial.losses import bradley_terry_loss
 
 
 def join(prompt_ids, eos_id, response_ids, max_length):
@@ -65,3 +67,18 @@ def bt_gradient(r_chosen, r_rejected):
 def accuracy_with_ties(r_chosen, r_rejected):
     """3.3: the share of pairs ranked right, a tie counted one half."""
     return ((r_chosen > r_rejected).float() + 0.5 * (r_chosen == r_rejected).float()).mean().item()
+
+
+def dpo_from_bradley_terry(policy_chosen, policy_rejected, ref_chosen, ref_rejected, beta):
+    """4.1: DPO's loss is the Bradley-Terry loss on implicit rewards."""
+    return bradley_terry_loss(beta * (policy_chosen - ref_chosen), beta * (policy_rejected - ref_rejected))
+
+
+def parts_with_gradient(loss):
+    """4.2: the parts at which the gradient of "RM" or "DPO" arrives, if nothing but the reference is frozen."""
+    return {"embeddings", "blocks", "reward head" if loss == "RM" else "LM head"}
+
+
+def answer_logprob(token_logprobs, prompt_length):
+    """4.3: log pi(y|x), from log-probabilities of the tokens at places 1, 2, ..."""
+    return token_logprobs[prompt_length - 1 :].sum()  # entry t is about the token at place t + 1

@@ -76,13 +76,8 @@ def train_reward_model(rm, pairs, config=None, held_out=None, resume_from=None, 
             schedule.step()
 
             epoch = step / len(batches) * config.epochs
-            row = {
-                "step": step,
-                "epoch": epoch,
-                **measures(rewards, config.centering),
-                "lr": lr,
-                "grad_norm": float(grad_norm),
-            }
+            found = measures(rewards, config.centering)
+            row = {"step": step, "epoch": epoch, **found, "lr": lr, "grad_norm": float(grad_norm)}
             history.steps.append({**row, **clock.after(tokens)})
             bar.set_postfix(loss=f"{row['loss']:.3f}", accuracy=f"{row['accuracy']:.2f}")
             bar.update()
@@ -95,6 +90,27 @@ def train_reward_model(rm, pairs, config=None, held_out=None, resume_from=None, 
                 where = f"go on with resume_from={config.checkpoint_dir!r}"
                 raise KeyboardInterrupt(f"stopped after step {step} of {len(batches)}; {where}")
     return history
+
+
+def train_dpo(policy, pairs, config=None, held_out=None, resume_from=None, cache=None):
+    """Train a Policy in place by Direct Preference Optimization (Rafailov et al. 2023, eq. 7).
+
+    The loop is that of `train_reward_model`, and so is the loss: what differs is that the rewards are the policy's
+    implicit ones, so the gradient goes to the language model itself. The reference is the policy as it comes in.
+
+    Args: policy, a Policy; the others as for `train_reward_model`. Rewards and margins in the history are implicit
+        ones: divided by policy.beta they are log-ratios in nats.
+    Returns: History.
+    Raises: as `train_reward_model`; ValueError for train_top=0 (there is no new head that could learn alone) and for fsdp.
+    """
+    config = config or TrainConfig()
+    if config.train_top == 0 or config.fsdp:
+        raise ValueError(f"train_top={config.train_top}, fsdp={config.fsdp}: DPO trains 1 layer or more, without FSDP")
+    freeze(policy, config.train_top)
+    policy.fix_reference()
+    if cache is None and config.cache:
+        cache = FeatureCache()  # worth it in one epoch too: the reference reads every pair as well
+    return train_reward_model(policy, pairs, config, held_out, resume_from, cache)
 
 
 def forward_backward(accelerator, model, rm, examples, config, cache=None):
@@ -160,7 +176,8 @@ def _due(step, every, steps):
 def _held_out(rm, held_out, config, cache):
     with autocast(rm.device, config.precision):
         report = evaluate(rm, held_out, by_axis=False, cache=cache)
-    return {"loss": report.loss, "accuracy": report.accuracy, "margin": report.margin}
+    found = {"loss": report.loss, "accuracy": report.accuracy, "margin": report.margin}
+    return {**found, "reward_chosen": report.r_chosen.mean().item(), "reward_rejected": report.r_rejected.mean().item()}
 
 
 def _stop_unless_finite(rewards, grad_norm, pairs, step):

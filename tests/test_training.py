@@ -154,7 +154,7 @@ def test_train_top_moves_the_top_layers_and_freezes_the_rest(sft, pairs, train_t
 @pytest.mark.parametrize("train_top", [-1, 5])
 def test_train_top_out_of_range_is_refused_with_the_value(sft, pairs, train_top):
     """The tiny models have four layers."""
-    with pytest.raises(ValueError, match=f"train_top={train_top}: this reward model has 4 layers"):
+    with pytest.raises(ValueError, match=f"train_top={train_top}: this model has 4 layers"):
         train_reward_model(reward_model(sft), pairs, TrainConfig(train_top=train_top))
 
 
@@ -495,6 +495,8 @@ def test_the_table_of_a_history_has_the_promised_columns(pairs, config):
         "loss",
         "accuracy",
         "margin",
+        "reward_chosen",
+        "reward_rejected",
         "reward_mean",
         "reward_std",
         "lr",

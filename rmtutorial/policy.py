@@ -1,0 +1,178 @@
+"""The policy: a language model that keeps its LM head, and its implicit reward, which DPO trains.
+
+Letters: B examples, K answers of one prompt, M answer tokens of a packed batch, H hidden size, V vocabulary.
+"""
+
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+
+from rmtutorial.backbones import quiet_transformers
+from rmtutorial.encoding import PLAIN_TEMPLATE, Encoded, answer_tokens
+from rmtutorial.features import checksum, example_key
+from rmtutorial.files import folder_aside
+from rmtutorial.scorer import PairScorer
+
+
+class Policy(PairScorer):
+    """beta (log pi(y|x) - log pi_ref(y|x)) as the reward of an answer (Rafailov et al. 2023, eq. 5, without Z(x)).
+
+    The reference is the language model as it was when `fix_reference` was called. Only the weights that learn are
+    kept twice, and the reference's log-probabilities of an example are computed once, when it is first met.
+    """
+
+    max_tokens = 256  # of one forward pass without gradient: their logits are up to 50 MB
+
+    def __init__(self, lm, tokenizer, beta=0.1, max_length=1024):
+        """
+        Args:
+            lm, tokenizer: as `load_sft` returns them; `lm` itself learns, not a copy.
+            beta: how hard preferences pull against the reference, above 0.
+            max_length: in tokens; what is longer loses its left end.
+        """
+        if not beta > 0:
+            raise ValueError(f"beta={beta}: must be above 0")
+        super().__init__(lm.base_model, tokenizer, max_length=max_length)
+        self.lm = lm
+        self.beta = beta
+        self.reference_weights = None  # {name: tensor} of the weights that learn, as they were
+        self.reference_logprobs = {}  # key of an example -> (K,)
+        if tokenizer.chat_template is None:
+            tokenizer.chat_template = PLAIN_TEMPLATE
+        self.eval()  # no dropout: the reference has none either
+        _check_head(lm)
+
+    def fix_reference(self):
+        """From now on the reference is the model as it is; call this when it is settled which weights learn."""
+        self.reference_weights = {n: p.detach().clone() for n, p in self.named_parameters() if p.requires_grad}
+        self.reference_logprobs = {}
+
+    @contextmanager
+    def as_reference(self):
+        """Within this block, and without gradient, the model is the reference."""
+        if self.reference_weights is None:
+            raise ValueError("no reference yet: choose what learns (freeze), then call fix_reference()")
+        parameters = dict(self.named_parameters())
+        learned = {name: parameters[name].data for name in self.reference_weights}
+        try:
+            for name, kept in self.reference_weights.items():
+                parameters[name].data = kept.to(learned[name].device)
+            with torch.no_grad():
+                yield
+        finally:
+            for name, data in learned.items():
+                parameters[name].data = data
+
+    @torch.no_grad()
+    def reset(self):
+        """Put the weights that learn back to those of the reference."""
+        parameters = dict(self.named_parameters())
+        for name, kept in self.reference_weights.items():
+            parameters[name].copy_(kept)
+
+    def settings(self):
+        return {**super().settings(), "beta": self.beta, "the reference": checksum(self.reference_weights.values())}
+
+    def batch(self, examples):
+        batch = super().batch(examples)
+        batch.predict = answer_tokens(examples).to(self.device)
+        batch.keys = [example_key(answers) for answers in examples]
+        return batch
+
+    def forward(self, batch):
+        """Implicit rewards (B, K) of a TreeBatch."""
+        reference = self.reference(batch)
+        return self.beta * (self.logprobs(batch) - reference)
+
+    def reference(self, batch):
+        """log pi_ref of the answers, (B, K) in nats, without gradient."""
+        if any(key not in self.reference_logprobs for key in batch.keys):
+            with self.as_reference():
+                self.reference_logprobs.update(zip(batch.keys, self.logprobs(batch)))
+        return torch.stack([self.reference_logprobs[key] for key in batch.keys])
+
+    def logprobs(self, batch):
+        """log pi of the answers, (B, K) in nats: the sum over their tokens, the end mark included."""
+        _, target, owner = batch.predict
+        token_logprobs = -F.cross_entropy(self.answer_logits(batch), batch.ids[0, target], reduction="none")  # (M,)
+        return self._summed(token_logprobs, owner, batch)
+
+    def answer_logits(self, batch):
+        """Logits (M, V), float32, that predict the answer tokens; those that predict the prompt are not computed."""
+        source = batch.predict[0]
+        return self.lm.get_output_embeddings()(self.hidden(batch)[source]).float()
+
+    def kl(self, batch):
+        """KL(pi || pi_ref) along given answers, (B, K) in nats: at every answer token the exact sum over V, added up.
+
+        Averaged over answers that were sampled from pi, this estimates the KL divergence of whole answers.
+        """
+        log_pi = self.answer_logits(batch).log_softmax(-1)  # (M, V)
+        with self.as_reference():
+            log_ref = self.answer_logits(batch).log_softmax(-1)
+        return self._summed((log_pi.exp() * (log_pi - log_ref)).sum(-1), batch.predict[2], batch)
+
+    def _summed(self, values, owner, batch):
+        B, K = batch.pool.shape[:2]
+        return torch.zeros(B * K, device=values.device).index_add(0, owner, values).view(B, K)
+
+    def logprobs_encoded(self, examples):
+        """log pi (N, K) of N encoded examples, float32 on the CPU."""
+        return self._in_micro_batches(self.logprobs, examples)
+
+    def reference_encoded(self, examples, cache=None):
+        """log pi_ref (N, K) of N encoded examples, float32 on the CPU."""
+        return self._in_micro_batches(self.reference, examples, cache=cache)
+
+    def kl_encoded(self, examples):
+        """KL(pi || pi_ref) along the answers of N encoded examples, (N, K), float32 on the CPU."""
+        return self._in_micro_batches(self.kl, examples)
+
+    @torch.no_grad()
+    def sample(self, prompts, max_new_tokens=48, temperature=1.0, seed=0):
+        """Let the model write one answer to each prompt (text), all at once.
+
+        Args: max_new_tokens; temperature, 0 for the most probable token each time; seed of the sampling.
+        Returns: a list of Encoded; `text` turns one into words.
+        """
+        messages = [[{"role": "user", "content": prompt}] for prompt in prompts]
+        texts = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        inputs = self.tokenizer(
+            texts, add_special_tokens=False, padding=True, padding_side="left", return_tensors="pt"
+        ).to(self.device)
+        choice = {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature else {"do_sample": False}
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            written = self.lm.generate(
+                **inputs, max_new_tokens=max_new_tokens, pad_token_id=self.tokenizer.pad_token_id, **choice
+            )
+        start = inputs["input_ids"].shape[1]
+        return [
+            _encoded(row[:start][mask.bool()].tolist(), row[start:].tolist(), self.tokenizer.eos_token_id)
+            for row, mask in zip(written, inputs["attention_mask"])
+        ]
+
+    def text(self, encoded):
+        """The words of an encoded answer, without the end mark."""
+        return self.tokenizer.decode(encoded.ids[encoded.start :], skip_special_tokens=True).strip()
+
+    def save_pretrained(self, folder):
+        """Save as an ordinary causal language model (safetensors) with its tokenizer, aside first, then renamed."""
+        with quiet_transformers(), folder_aside(folder) as aside:
+            self.lm.save_pretrained(aside)
+            self.tokenizer.save_pretrained(aside)
+
+
+def _encoded(prompt_ids, new_ids, eos_id):
+    """Cut what was written after its end mark (the rest is padding)."""
+    end = new_ids.index(eos_id) + 1 if eos_id in new_ids else len(new_ids)
+    return Encoded(prompt_ids + new_ids[:end], len(prompt_ids))
+
+
+@torch.no_grad()
+def _check_head(lm):
+    """Some models scale or cap their logits after the head; their log-probabilities would come out wrong."""
+    output = lm(input_ids=torch.tensor([[1, 2, 3]], device=lm.device), output_hidden_states=True)
+    if not torch.allclose(output.logits, lm.get_output_embeddings()(output.hidden_states[-1]), rtol=1e-3, atol=1e-3):
+        raise NotImplementedError(f"{type(lm).__name__}: its logits are not its LM head times the last state")
