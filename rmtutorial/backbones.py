@@ -124,8 +124,9 @@ def _convert(source, folder):
         model = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.float32)
         tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
         model.hf_quantizer = None  # the weights are dequantized by now; save_pretrained refuses while this is set
-        del model.config.quantization_config
+        vars(model.config).pop("quantization_config", None)  # transformers 5.15 (Colab's) does not set it
         tokenizer.chat_template = CHAT_TEMPLATE
+        tokenizer.eos_token = tokenizer.pad_token = "<|im_end|>"  # transformers 5.15 takes the BOS token for it
         model.save_pretrained(aside)
         tokenizer.save_pretrained(aside)
 

@@ -242,7 +242,9 @@ def dpo_from_bradley_terry(function):
     chosen, rejected = torch.tensor([-10.0, -30.0]), torch.tensor([-14.0, -25.0])
     ref_chosen, ref_rejected = torch.tensor([-12.0, -29.0]), torch.tensor([-15.0, -27.0])
     loss = lambda margin: torch.nn.functional.softplus(-margin).mean()  # noqa: E731
-    got = tried(function, chosen, rejected, ref_chosen, ref_rejected, 0.5)
+    inputs = [chosen.requires_grad_(), rejected.requires_grad_()]
+    got = tried(function, *inputs, ref_chosen, ref_rejected, 0.5)
+    chosen, rejected = chosen.detach(), rejected.detach()
     ratios = (chosen - ref_chosen) - (rejected - ref_rejected)
     if same(got, loss(0.5 * (chosen - rejected))):
         return "the reference is missing: only how far the policy has moved from it is a reward"
@@ -252,9 +254,16 @@ def dpo_from_bradley_terry(function):
         return "beta stands in front of the loss; it belongs inside, in front of each log-ratio"
     if same(got, loss(-0.5 * ratios)):
         return "chosen and rejected, or policy and reference, are exchanged: this loss falls when the policy gets worse"
-    if not same(got, loss(0.5 * ratios)):
-        return f"with beta 0.5 and margins of {(0.5 * ratios).tolist()} it gave {torch.as_tensor(got).tolist()}, not {loss(0.5 * ratios):.4f}"
-    return None
+    if same(got, torch.nn.functional.softplus(-0.5 * ratios)) or same(got, 2 * loss(0.5 * ratios)):
+        return "the loss of a batch is the mean over its pairs"
+    if same(got, -loss(0.5 * ratios)):
+        return "a minus is missing: it is the log-likelihood, and minimizing it makes the policy worse"
+    if same(got, loss(0.5 * ratios)):
+        cut = not torch.is_tensor(got) or not got.requires_grad
+        if cut or None in torch.autograd.grad(got, inputs, allow_unused=True):
+            return "the number is right, but its gradient is cut off: no .item(), .detach() or no_grad on the policy's side"
+        return None
+    return f"with beta 0.5 and margins of {(0.5 * ratios).tolist()} it gave {torch.as_tensor(got).tolist()}, not {loss(0.5 * ratios):.4f}"
 
 
 def parts_with_gradient(function):
@@ -286,6 +295,12 @@ def answer_logprob(function):
         return "that is log pi(x, y): the prompt's tokens are summed too"
     if same(got, torch.tensor(-24.0)):
         return "one token late: the first answer token, at place 3, is predicted at place 2"
+    if same(got, torch.tensor(-30.0)):
+        return "one token early: the last prompt token, at place 2, is counted too"
+    if same(got, torch.tensor(-12.0)):
+        return "the last token is missing: the end mark belongs to the answer, or the policy never learns to stop"
+    if same(got, token_logprobs[2:]):
+        return "one number per token came back; the answer's log-probability is their sum"
     if same(got, token_logprobs[2:].mean()):
         return "a mean is the log-probability per token; pi(y|x) is a product over tokens, so its log is a sum"
     if same(got, torch.tensor(-3.0)):

@@ -40,10 +40,11 @@ def _ledger_row(ax, row, found, largest):
             ax.text(left, row, " = embeddings", va="center", fontsize=8)
 
 
-def token_gradients(rows, tokens):
+def token_gradients(rows, tokens, starts):
     """Heat map: how hard each loss pulls at each token.
 
-    Args: rows {label: (T,) norms}, each drawn as a share of its own largest; tokens, T texts.
+    Args: rows {label: (T,) norms}, each drawn as a share of its own largest; tokens, T texts; starts {name: place of
+        the first token of that part}, marked by a line.
     """
     ax = plt.subplots(figsize=(max(8, 0.24 * len(tokens)), 0.45 * len(rows) + 1.3))[1]
     values = torch.stack([norms / norms.max() for norms in rows.values()])
@@ -51,6 +52,9 @@ def token_gradients(rows, tokens):
     ax.set_yticks(range(len(rows)), list(rows))
     ax.set_xticks(range(len(tokens)), tokens, rotation=90, fontsize=8)
     ax.grid(False)
+    for name, at in starts.items():
+        ax.axvline(at - 0.5, color="black", linewidth=1)
+        ax.text(at - 0.4, -0.55, name, fontsize=9, va="bottom")
     for row, column in (values == 0).nonzero().tolist():
         ax.text(column, row, "·", ha="center", va="center", fontsize=7, color="dimgray")
     ax.get_figure().colorbar(image, ax=ax, fraction=0.03, pad=0.01).set_label("share of row maximum", fontsize=8)
@@ -65,13 +69,13 @@ def two_trainings(rm_history, dpo_history, beta):
         ("DPO", dpo_history, REJECTED, "s--"),
     ):
         steps = history.to_frame()
-        axes[0].plot(steps.index, steps["loss"].ewm(span=10).mean(), style[1:], color=color, alpha=0.5)
+        mean = steps["loss"].ewm(span=10).mean()
+        axes[0].plot(steps.index, mean, style[1:], color=color, alpha=0.5, label=f"{name}, training (running mean)")
         held_out = steps["held_out_loss"].dropna()
         axes[0].plot(held_out.index, held_out, style, color=color, label=f"{name}, held-out")
-    axes[0].plot([], [], color="gray", alpha=0.5, label="training, running mean")
     axes[0].axhline(math.log(2), color="black", linestyle=":", label="ln 2")
     axes[0].set(xlabel="optimizer step", ylabel="loss (nats)", title="One loss, two models")
-    axes[0].legend(frameon=False, fontsize=9, loc="lower left")
+    axes[0].legend(frameon=False, fontsize=8, loc="lower left")
     log_ratios(dpo_history, beta, axes[1])
     return axes[0]
 
@@ -105,7 +109,7 @@ def accuracies_and_drift(table, sweep):
     axes[1].plot(range(len(sweep)), sweep["kl"], "s--", color=REJECTED)
     axes[1].set_xticks(range(len(sweep)), [f"{beta:g}" for beta in sweep.index])
     axes[1].set(xlabel=r"$\beta$", ylabel="KL(policy, reference) (nats)", ylim=(0, 1.15 * sweep["kl"].max()))
-    axes[1].set_title("drift over an answer")
+    axes[1].set_title("drift from the reference")
     return axes[0]
 
 

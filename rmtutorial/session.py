@@ -56,7 +56,10 @@ def look_around():
 
 
 def usable_cores():
-    """Cores that this process may run on, fewer than the machine has in a container or under taskset."""
+    """Cores that this process may use: fewer than the machine has in a container, under taskset, or by OMP_NUM_THREADS."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    if asked.isdigit() and int(asked):
+        return int(asked)
     if hasattr(os, "sched_getaffinity"):  # Linux
         cores = len(os.sched_getaffinity(0))
         quota = _read("/sys/fs/cgroup/cpu.max").split()

@@ -6,7 +6,9 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from rmtutorial.backbones import CHAT_TEMPLATE
+from rmtutorial.losses import dpo_loss, sequence_logprobs
 from rmtutorial.preferences import PreferencePair
+from rmtutorial.recipe import freeze
 
 WORDS = "The cat sat on the mat. Why is the sky blue? Because air scatters blue light more than red light, we see it."
 
@@ -61,3 +63,29 @@ def pairs():
         ("See the mat?", "We see it.", "We see the sky."),
     ]
     return [PreferencePair(*row, id=f"p{i}", group=f"g{max(i, 1)}", axis="ab"[i % 2]) for i, row in enumerate(rows)]
+
+
+def plain_logprob(lm, answer):
+    """log pi(y|x) of one Encoded answer, alone in a batch, by the function of the losses."""
+    ids = torch.tensor([answer.ids])
+    mask = torch.arange(len(answer.ids))[None] >= answer.start
+    return sequence_logprobs(lm(input_ids=ids).logits, ids, mask)
+
+
+def plain_dpo_loss(lm, reference, encoded, beta):
+    """Rafailov et al. (2023), eq. 7: four forwards a pair, nothing packed, nothing cached."""
+    rows = [[plain_logprob(model, answer) for model in (lm, reference) for answer in both] for both in encoded]
+    policy_chosen, policy_rejected, ref_chosen, ref_rejected = (torch.cat(column) for column in zip(*rows))
+    return dpo_loss(policy_chosen, policy_rejected, ref_chosen.detach(), ref_rejected.detach(), beta)
+
+
+def moved(policy, seed=0):
+    """A policy that is no longer its reference: the weights that learn get noise."""
+    freeze(policy, 2)
+    policy.fix_reference()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for p in policy.parameters():
+            if p.requires_grad:
+                p += 0.05 * torch.randn(p.shape, generator=generator)
+    return policy

@@ -151,6 +151,10 @@ WRONG = {
             lambda pc, pr, rc, rr, beta: bradley_terry_loss(beta * (pc - pr), beta * (rr - rc)),
             r"margins of \[0.5, -1.5\]",
         ),
+        (lambda pc, pr, rc, rr, beta: bradley_terry_loss(beta * (pc - rc), beta * (pr - rr)).item(), "gradient is cut"),
+        (lambda pc, pr, rc, rr, beta: bradley_terry_loss(beta * (pc.detach() - rc), beta * (pr - rr)), "is cut off"),
+        (lambda pc, pr, rc, rr, beta: -F.logsigmoid(beta * (pc - rc - pr + rr)), "mean over its pairs"),
+        (lambda pc, pr, rc, rr, beta: F.logsigmoid(beta * (pc - rc - pr + rr)).mean(), "a minus is missing"),
     ],
     "4.2": [
         (lambda loss: {"embeddings", "blocks", "LM head", "reference"}, "reference is frozen"),
@@ -165,6 +169,10 @@ WRONG = {
         (lambda logprobs, n: logprobs[n:].sum(), "one token late"),
         (lambda logprobs, n: logprobs[n - 1 :].mean(), "per token"),
         (lambda logprobs, n: logprobs[: n - 1].sum(), "the answer begins where they end"),
+        (lambda logprobs, n: logprobs[n - 2 :].sum(), "one token early"),
+        (lambda logprobs, n: logprobs[n - 1 : -1].sum(), "end mark belongs"),
+        (lambda logprobs, n: logprobs[n - 1 :], "one number per token"),
+        (lambda logprobs, n: -logprobs[n - 1 :].sum(), "not -28"),
     ],
 }
 CASES = [(key, function, message) for key, cases in WRONG.items() for function, message in cases]

@@ -5,10 +5,9 @@ import math
 
 import pytest
 import torch
-from conftest import tiny_sft
-from test_policy import moved, plain_dpo_loss
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from conftest import moved, plain_dpo_loss, tiny_sft
 from rmtutorial.gradients import (
     gradient_ledger,
     logit_gradients,

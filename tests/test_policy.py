@@ -4,12 +4,12 @@ import copy
 
 import pytest
 import torch
-from conftest import tiny_sft
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from conftest import moved, plain_dpo_loss, plain_logprob, tiny_sft
 from rmtutorial.encoding import Encoded, encode
 from rmtutorial.evaluation import evaluate
-from rmtutorial.losses import bradley_terry_loss, dpo_loss, sequence_logprobs
+from rmtutorial.losses import bradley_terry_loss, sequence_logprobs
 from rmtutorial.policy import Policy
 from rmtutorial.recipe import TrainConfig, freeze
 from rmtutorial.reward_model import RewardModel
@@ -21,32 +21,6 @@ CONFIG = TrainConfig(epochs=1, batch_size=2, lr=1e-3, train_top=2)
 @pytest.fixture
 def policy(sft):
     return Policy(*sft, beta=0.2)
-
-
-def plain_logprob(lm, answer):
-    """log pi(y|x) of one Encoded answer, alone in a batch, by the function of the losses."""
-    ids = torch.tensor([answer.ids])
-    mask = torch.arange(len(answer.ids))[None] >= answer.start
-    return sequence_logprobs(lm(input_ids=ids).logits, ids, mask)
-
-
-def plain_dpo_loss(lm, reference, encoded, beta):
-    """Rafailov et al. (2023), eq. 7: four forwards a pair, nothing packed, nothing cached."""
-    rows = [[plain_logprob(model, answer) for model in (lm, reference) for answer in both] for both in encoded]
-    policy_chosen, policy_rejected, ref_chosen, ref_rejected = (torch.cat(column) for column in zip(*rows))
-    return dpo_loss(policy_chosen, policy_rejected, ref_chosen.detach(), ref_rejected.detach(), beta)
-
-
-def moved(policy, seed=0):
-    """A policy that is no longer its reference: the weights that learn get noise."""
-    freeze(policy, 2)
-    policy.fix_reference()
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for p in policy.parameters():
-            if p.requires_grad:
-                p += 0.05 * torch.randn(p.shape, generator=generator)
-    return policy
 
 
 def test_packed_logprobs_equal_those_of_plain_forwards(policy, pairs):

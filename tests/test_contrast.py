@@ -1,0 +1,70 @@
+"""Contrast, by the formula of WCAG 2: text needs 4.5 to 1, lines and marks that carry meaning need 3 to 1."""
+
+import matplotlib.pyplot as plt
+import pandas
+import pytest
+import torch
+from matplotlib.colors import to_rgb
+from matplotlib.text import Text
+
+from rmtutorial import figures, session, widgets
+
+WEAK = {"#E69F00", "#56B4E9", "#F0E442"}  # of OKABE_ITO, below 3 to 1 on white
+
+
+def contrast(one, other):
+    """From 1 (the same color) to 21 (black on white)."""
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def luminance(color):
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(color)]
+    return sum(weight * c for weight, c in zip((0.2126, 0.7152, 0.0722), linear))
+
+
+def made():
+    """Figures of every kind that can be drawn without a training."""
+    sweep = pandas.DataFrame({"accuracy": [0.5, 0.7], "low": [0.4, 0.6], "high": [0.6, 0.8]}, index=[1, 2])
+    return {
+        "sigmoid_and_loss": figures.sigmoid_and_loss(1.0),
+        "margin_histogram": figures.margin_histogram(torch.randn(9), torch.randn(9)),
+        "tree_mask": figures.tree_mask(torch.ones(6, 6).tril(), {"prompt": 2, "chosen": 2, "rejected": 2}),
+        "layer_sweep": figures.layer_sweep(sweep, 2),
+    }
+
+
+def test_the_formula_gives_what_wcag_gives():
+    """Black on white 21, and the gray that is known as the lightest for text on white, #767676, 4.54."""
+    assert contrast("black", "white") == pytest.approx(21)
+    assert contrast("#767676", "white") == pytest.approx(4.54, abs=0.01)
+
+
+@pytest.mark.parametrize("name", widgets.COLORS)
+def test_black_text_is_read_on_the_colors_of_prompt_and_answers(name):
+    """Far above 4.5: the tokens are small."""
+    assert contrast(widgets.COLORS[name], "black") > 7
+
+
+def test_which_colors_are_too_weak_to_stand_alone():
+    """Orange, sky blue and yellow: lines and marks in them need a marker, a line style or an edge."""
+    assert {color for color in session.OKABE_ITO if contrast(color, "white") < 3} == WEAK
+
+
+def test_text_in_figures_is_dark():
+    """No label, tick or legend is written in a line's color."""
+    for name, ax in made().items():
+        texts = [text for text in ax.figure.findobj(Text) if text.get_text()]
+        assert texts and all(contrast(text.get_color(), "white") >= 4.5 for text in texts), name
+        plt.close(ax.figure)
+
+
+def test_a_line_in_a_weak_color_has_a_marker():
+    """So that it is found by those who hardly see the color."""
+    found = 0
+    for name, ax in made().items():
+        for line in (line for axes in ax.figure.axes for line in axes.lines if line.get_color() in WEAK):
+            found += 1
+            assert line.get_marker() not in ("", "None", None), name
+        plt.close(ax.figure)
+    assert found >= 3
