@@ -1,8 +1,9 @@
-"""Widgets: controls, a pure function from their values to (Axes, HTML), and an image and a text that show its result.
+"""Widgets: controls, a pure function from their values to (Axes, HTML), and a picture and a text that show its result.
 
-Only what ipywidgets 7.7 and 8 share. Every builder returns a VBox of [controls, image, text].
+Only what ipywidgets 7.7 and 8 share. Every builder returns a VBox of [controls, picture, text].
 """
 
+import base64
 import html
 import io
 import json
@@ -26,13 +27,16 @@ STYLE = {"description_width": "150px"}
 COLORS = {"prompt": "#eeeeee", "chosen": "#cfe4f3", "rejected": "#fbe5bd"}  # light enough for black text
 
 
-def explorer(controls, render):
-    """Observe `controls` (name -> widget) and show what `render(**values)` gives: Axes and HTML."""
-    image, text = ipywidgets.Image(format="png"), ipywidgets.HTML()
+def explorer(controls, render, alt):
+    """Observe `controls` (name -> widget) and show what `render(**values)` gives: Axes and HTML.
+
+    `alt` says what the figure shows, for those who cannot see it: the reason for HTML, since the Image widget has none.
+    """
+    image, text = ipywidgets.HTML(), ipywidgets.HTML()
 
     def update(_=None):
         ax, message = render(**{name: control.value for name, control in controls.items()})
-        image.value, text.value = png(ax), message
+        image.value, text.value = img(png(ax), alt), message
 
     for control in controls.values():
         control.observe(update, "value")
@@ -48,6 +52,12 @@ def png(ax):
     return buffer.getvalue()
 
 
+def img(data, alt):
+    """PNG bytes as an HTML element that is never wider than its cell."""
+    source = base64.b64encode(data).decode()
+    return f'<img style="max-width:100%" alt="{html.escape(alt)}" src="data:image/png;base64,{source}">'
+
+
 def slider(kind, description, **settings):
     return kind(description=description, style=STYLE, layout=WIDE, continuous_update=False, **settings)
 
@@ -58,7 +68,8 @@ def sigmoid_and_loss(r_chosen=1.0, r_rejected=0.0):
         name: slider(ipywidgets.FloatSlider, f"reward of {answer}", min=-5, max=5, step=0.1, value=value)
         for name, answer, value in (("r_chosen", "chosen", r_chosen), ("r_rejected", "rejected", r_rejected))
     }
-    return explorer(controls, render_sigmoid_and_loss)
+    alt = "The sigmoid and the loss over the margin, with this margin marked; the text below has its numbers."
+    return explorer(controls, render_sigmoid_and_loss, alt)
 
 
 def render_sigmoid_and_loss(r_chosen, r_rejected):
@@ -77,7 +88,8 @@ def render_sigmoid_and_loss(r_chosen, r_rejected):
 def pair_explorer(rm, pairs):
     """Step through pairs: the tokens as the model reads them, which tokens see which, and which one is scored."""
     controls = {"i": slider(ipywidgets.IntSlider, "pair", min=0, max=len(pairs) - 1, value=0)}
-    return explorer(controls, lambda i: render_pair(rm, pairs[i]))
+    alt = "The tree mask: which tokens of prompt, chosen and rejected may look at which."
+    return explorer(controls, lambda i: render_pair(rm, pairs[i]), alt)
 
 
 def render_pair(rm, pair):
@@ -115,7 +127,8 @@ def training_explorer(features, held_out, epochs=5, head_lr=3e-3):
         "epochs": slider(ipywidgets.IntSlider, "epochs", min=1, max=20, value=epochs),
         "n": slider(ipywidgets.SelectionSlider, "pairs", options=sizes, value=sizes[-1]),
     }  # fmt: skip
-    return explorer(controls, lambda **values: render_training(features, held_out, **values))
+    alt = "Loss and accuracy over the steps of this training; the text below has the held-out numbers."
+    return explorer(controls, lambda **values: render_training(features, held_out, **values), alt)
 
 
 def render_training(features, held_out, head_lr, epochs, n):
@@ -132,7 +145,8 @@ def render_training(features, held_out, head_lr, epochs, n):
 def layer_explorer(sweep, layer=16):
     """Move a head up and down the layers: what a probe on each one reaches. `sweep` as `layer_sweep` gives it."""
     controls = {"layer": slider(ipywidgets.IntSlider, "layer", min=1, max=len(sweep), value=min(layer, len(sweep)))}
-    return explorer(controls, lambda layer: render_layer(sweep, layer))
+    alt = "Held-out accuracy of a probe over the layers, this layer marked; the text below has its numbers."
+    return explorer(controls, lambda layer: render_layer(sweep, layer), alt)
 
 
 def render_layer(sweep, layer):

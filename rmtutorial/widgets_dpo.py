@@ -15,7 +15,8 @@ def dpo_explorer(beta=0.1, chosen=5.0, rejected=-5.0):
         "chosen": slider(ipywidgets.FloatSlider, "log-ratio, chosen", min=-30, max=30, step=0.5, value=chosen),
         "rejected": slider(ipywidgets.FloatSlider, "log-ratio, rejected", min=-30, max=30, step=0.5, value=rejected),
     }
-    return explorer(controls, render_dpo)
+    alt = "DPO's loss and its pull over the difference of the log-ratios, this pair marked; its numbers stand below."
+    return explorer(controls, render_dpo, alt)
 
 
 def render_dpo(beta, chosen, rejected):
@@ -34,7 +35,8 @@ def render_dpo(beta, chosen, rejected):
 def ledger_explorer(ledgers):
     """Switch between losses: {title: table of `gradients.gradient_ledger`}."""
     choice = ipywidgets.ToggleButtons(options=list(ledgers), description="loss", style={"button_width": "200px"})
-    return explorer({"title": choice}, lambda title: render_ledger(ledgers, title))
+    alt = "Gradient norm of every part of the model under this loss; the text below counts what it reaches."
+    return explorer({"title": choice}, lambda title: render_ledger(ledgers, title), alt)
 
 
 def render_ledger(ledgers, title):

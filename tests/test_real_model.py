@@ -70,3 +70,9 @@ def test_transformers_alone_gives_the_same_scores(rm, held_out, tmp_path):
     with torch.no_grad():
         scores = classifier(**inputs).logits[:, 0]
     assert torch.allclose(scores, rm.score_pairs(held_out)[0], atol=1e-5)
+
+
+def test_the_embedded_tokenizer_ends_and_pads_with_im_end():
+    """Older transformers read the BOS token for EOS from the model's file; scores would then be of another token."""
+    _, tokenizer = load_sft(layers=1)
+    assert tokenizer.eos_token == tokenizer.pad_token == "<|im_end|>" and tokenizer.bos_token == "<|im_start|>"

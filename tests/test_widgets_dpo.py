@@ -43,7 +43,7 @@ def test_ledger_explorer_counts_the_parameters_that_a_gradient_reaches(ledgers):
     images = []
     for title, table in ledgers.items():
         box.children[0].children[0].value = title
-        images.append(bytes(box.children[1].value))
+        images.append(box.children[1].value)
         reached = 32 if "frozen" in title else table["parameters"].sum()
         assert f"<b>{reached:,}</b>" in box.children[2].value
     assert len(set(images)) == 3
