@@ -19,7 +19,7 @@ def loss_curve(history, ax=None):
         ax.plot(held_out.index, held_out, "s--", color=REJECTED, label="held-out")
     ax.axhline(math.log(2), color="black", linestyle=":", label="ln 2: knows nothing")
     ax.set(xlabel="optimizer step", ylabel="loss (nats)", title="Bradley-Terry loss")
-    ax.legend(frameon=False, fontsize=9, loc="lower left")
+    _legend_below(ax, columns=2)  # dots may lie anywhere in the axes
     return ax
 
 
@@ -33,7 +33,7 @@ def accuracy_curve(history, ax=None):
         ax.plot(held_out.index, held_out, "s--", color=REJECTED, label="held-out")
     ax.axhline(0.5, color="black", linestyle=":", label="chance")
     ax.set(xlabel="optimizer step", ylabel="accuracy", ylim=(0, 1.02), title="Pairs ranked right")
-    ax.legend(frameon=False, loc="lower right")
+    _legend_below(ax, columns=2)
     return ax
 
 
@@ -47,10 +47,20 @@ def margin_histogram(before, after, ax=None):
         ax.hist(before.tolist(), bins=bins, histtype="step", color="black", label="before")
         ax.axvline(0, color="black", linestyle=":", label="0: cannot tell")
     else:
-        where = f"{before[0]:.0f}"
-        ax.axvline(before[0].item(), color="black", linestyle=":", label=f"before: all {len(before)} at {where}")
-    ax.set(xlabel="margin: reward of chosen - reward of rejected (logits)", ylabel="pairs", title="Held-out margins")
-    ax.legend(frameon=False)
+        ax.axvline(before[0].item(), color="black", linestyle=":", label=f"before: all at {before[0]:.0f}")
+    ax.set(xlabel="margin: chosen - rejected (logits)", ylabel="pairs", title="Held-out margins")
+    ax.legend(frameon=False, fontsize=9, loc="upper left")
+    return ax
+
+
+def reward_histogram(r_chosen, r_rejected, ax=None):
+    """Rewards (N,) and (N,) of the chosen and of the rejected answers, whichever pair they belong to."""
+    ax = ax or plt.subplots()[1]
+    bins = torch.linspace(*torch.cat([r_chosen, r_rejected]).aminmax(), 25).tolist()
+    ax.hist(r_chosen.tolist(), bins=bins, color=CHOSEN, alpha=0.6, label="chosen")
+    ax.hist(r_rejected.tolist(), bins=bins, histtype="step", color=REJECTED, lw=2, ls="--", label="rejected")
+    ax.set(xlabel="reward (logits)", ylabel="answers", title="Held-out rewards")
+    ax.legend(frameon=False, loc="upper left")
     return ax
 
 
@@ -61,13 +71,17 @@ def accuracy_by_axis(report, ax=None):
     rows = range(len(frame))
     low, high = frame["accuracy"] - frame["low"], frame["high"] - frame["accuracy"]
     ax.errorbar(frame["accuracy"], rows, xerr=[low, high], fmt="o", color=CHOSEN, capsize=3, label="reward model, 95 %")
-    ax.plot(frame["longer wins"], rows, "x", color=REJECTED, label="the longer answer wins")
+    ax.plot(frame["longer wins"], rows, "x", color=REJECTED, label="longer answer wins")
     ax.axvline(0.5, color="black", linestyle=":", label="chance")
     ax.set(xlabel="accuracy", xlim=(0, 1.02), yticks=list(rows), title="Held-out accuracy by axis")
     ax.set_yticklabels([f"{axis} ({n})" for axis, n in zip(frame.index, frame["pairs"])])
     ax.invert_yaxis()
-    ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    _legend_below(ax, columns=3, gap=0.12)
     return ax
+
+
+def _legend_below(ax, columns, gap=0.2):
+    ax.legend(frameon=False, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -gap), ncols=columns)
 
 
 def curves(history):
