@@ -42,7 +42,7 @@ def ranking_to_pairs(answers):
 
 
 def split_by_prompt(pairs, share, seed):
-    """2.2: (train, held_out) without a prompt on both sides; about `share` of the prompts are held out."""
+    """2.2: (train, held_out) without a prompt on both sides; round(share * prompts) of them are held out."""
     prompts = sorted({pair.prompt for pair in pairs})
     random.Random(seed).shuffle(prompts)
     held_out = set(prompts[: round(share * len(prompts))])
@@ -50,7 +50,7 @@ def split_by_prompt(pairs, share, seed):
 
 
 def measured_accuracy(true_accuracy, flipped):
-    """2.3: the accuracy that is measured when a share of the labels is turned round."""
+    """2.3: the accuracy that is measured when a share of the labels is flipped."""
     return true_accuracy * (1 - flipped) + (1 - true_accuracy) * flipped
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from conftest import tiny_sft
-from rmtutorial.evaluation import evaluate, pairwise_accuracy, wilson_interval
+from rmtutorial.evaluation import accuracy_table, evaluate, pairwise_accuracy, wilson_interval
 from rmtutorial.preferences import PreferencePair
 from rmtutorial.reward_model import RewardModel
 
@@ -175,3 +175,12 @@ def test_an_empty_list_is_refused(sft):
     """A mean over nothing is nan, and a nan in a table looks like a bad model."""
     with pytest.raises(ValueError, match="list of pairs is empty"):
         evaluate(reward_model(sft), [])
+
+
+def test_accuracy_table_has_a_row_for_each_judge_with_its_interval():
+    """One right, one wrong, one tie of three: 1/2, between Wilson's bounds for n = 3."""
+    table = accuracy_table(
+        {"a": torch.tensor([[1.0, 0.0], [0.0, 1.0], [2.0, 2.0]]), "b": torch.tensor([[1.0, 0.0]] * 3)}
+    )
+    assert table.loc["a", "accuracy"] == 0.5 and table.loc["b", "accuracy"] == 1.0
+    assert tuple(table.loc["a", ["low", "high"]]) == wilson_interval(0.5, 3) and table["pairs"].tolist() == [3, 3]

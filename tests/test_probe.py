@@ -9,7 +9,7 @@ from rmtutorial.losses import bradley_terry_loss
 def test_bradley_terry_on_features_is_logistic_regression_on_differences():
     """sum -log sigma(d . w) + |w|^2 / 2: scikit-learn, asked without intercept, finds the same w to 1e-4.
 
-    It wants two classes, so every difference stands there once as it is and once turned round, with half the weight.
+    It wants two classes, so every difference stands there once as it is and once flipped, with half the weight.
     """
     linear_model = pytest.importorskip("sklearn.linear_model")  # optional: transformers would import it everywhere
     features = torch.randn(200, 2, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from rmtutorial import widgets_dpo
+from rmtutorial import figures_dpo, widgets_dpo
 from rmtutorial.gradients import gradient_ledger
 from rmtutorial.losses import bradley_terry_loss
 from rmtutorial.policy import Policy
@@ -47,3 +47,23 @@ def test_ledger_explorer_counts_the_parameters_that_a_gradient_reaches(ledgers):
         reached = 32 if "frozen" in title else table["parameters"].sum()
         assert f"<b>{reached:,}</b>" in box.children[2].value
     assert len(set(images)) == 3
+
+
+def texts(ax):
+    return [text.get_text().strip() for axis in ax.get_figure().axes for text in axis.texts]
+
+
+def test_the_ledger_figure_says_what_no_bar_can_show(ledgers):
+    """A part that is not there, one that gets no gradient, and an LM head that is the embedding matrix."""
+    shown = texts(figures_dpo.gradient_ledger(ledgers))
+    frozen = ledgers["RM, backbone frozen"]
+    assert shown.count("× no gradient") == frozen["gradient"].isna().sum() == len(frozen) - 1
+    assert shown.count("not there") == 3  # no reward head under DPO, no LM head in two reward models
+    assert shown.count("= embeddings") == 1
+
+
+def test_a_dot_marks_every_token_without_pull():
+    """Two rows of three tokens, three zeros, and a name at each start."""
+    rows = {"RM": torch.tensor([0.0, 0.0, 2.0]), "DPO": torch.tensor([0.0, 1.0, 0.5])}
+    shown = texts(figures_dpo.token_gradients(rows, ["a", "b", "c"], {"chosen": 1}))
+    assert shown.count("·") == 3 and shown.count("chosen") == 1

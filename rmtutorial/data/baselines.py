@@ -2,7 +2,7 @@
 
 A judge is a logistic regression on the difference of the two feature vectors, without intercept, so exchanging
 the answers exchanges its verdict. Accuracy is by cross-validation over sets: both rows of a mirror set lie in the
-same fold. (Split by row, the twin in the training part gives the answer away, with the sign turned round.)
+same fold. (Split by row, the twin in the training part gives the answer away, with the sign flipped.)
 """
 
 import itertools
