@@ -109,6 +109,6 @@ def measures(rewards, centering=0.0):
 
 @torch.no_grad()
 def judge(features, w):
-    """Loss, accuracy and margin of the head `w` on features (B, 2, H)."""
+    """What the head `w` makes of features (B, 2, H): loss, accuracy, margin, mean rewards of chosen and rejected."""
     found = measures(features @ w)
-    return {key: found[key] for key in ("loss", "accuracy", "margin")}
+    return {key: found[key] for key in ("loss", "accuracy", "margin", "reward_chosen", "reward_rejected")}
