@@ -12,8 +12,8 @@ class History:
     """Two lists of rows.
 
     steps: one row an optimizer step: step (1, 2, ...), epoch (fraction done), loss (nats), accuracy, margin,
-        reward_chosen and reward_rejected (means of the batch, logits), reward_mean and reward_std over both, lr (of the backbone), grad_norm (before clipping), tokens (distinct,
-        summed so far), seconds (since the start).
+        reward_chosen and reward_rejected (means of the batch, logits), reward_mean and reward_std over both, lr (of
+        the backbone), grad_norm (before clipping), tokens (distinct, summed so far), seconds (since the start).
     evaluations: one row an evaluation on held-out pairs: step, epoch, loss, accuracy, margin,
         reward_chosen, reward_rejected.
     """
