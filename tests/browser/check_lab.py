@@ -75,6 +75,17 @@ def test_nothing_is_cut_off_on_the_right(page, width):
     assert page.evaluate(notebook_page.TOO_WIDE) == []
 
 
+def test_code_is_read_without_scrolling_sideways(page):
+    """On a laptop as Lab opens it, on a projector with the file browser closed (Ctrl+B)."""
+    page.set_viewport_size({"width": WIDTHS[0], "height": 800})
+    assert page.evaluate(notebook_page.CUT_CODE) == []
+    notebook_page.file_browser(page)
+    notebook_page.photograph(page, PICTURES, f"{page.name}_wide", WIDTHS[1])
+    cut = page.evaluate(notebook_page.CUT_CODE)
+    notebook_page.file_browser(page)
+    assert cut == []
+
+
 def test_axe_finds_nothing_in_what_we_wrote(page, capsys):
     """Contrast, names, structure; what JupyterLab and ipywidgets do themselves is listed and does not fail."""
     ours, others = accessibility.violations(page)

@@ -32,6 +32,12 @@ TOO_WIDE = """() => {
     return found;
 }"""
 
+# Code that is read only by scrolling sideways.
+CUT_CODE = """() => [...document.querySelectorAll('.jp-Notebook .jp-Cell')].flatMap((cell, i) =>
+    [...cell.querySelectorAll('.jp-CodeMirrorEditor .cm-scroller')]
+        .filter(part => part.clientWidth && part.scrollWidth > part.clientWidth + 1)
+        .map(part => `cell ${i}: ${part.scrollWidth - part.clientWidth} px cut off`))"""
+
 
 def open_notebook(page, url):
     """Until its cells are there and the kernel waits for work."""
@@ -99,6 +105,12 @@ def reached_by_tab(page, start, goal, presses=6):
         if goal.evaluate("node => node === document.activeElement"):
             return True
     return False
+
+
+def file_browser(page):
+    """Open the panel at the left if it is closed, close it if it is open."""
+    page.keyboard.press("Control+b")
+    page.wait_for_timeout(500)
 
 
 def photograph(page, folder, name, width, height=1600):
