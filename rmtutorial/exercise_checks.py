@@ -252,6 +252,10 @@ def dpo_from_bradley_terry(function):
         return "beta is missing: the implicit reward is beta times the log-ratio"
     if same(got, 0.5 * loss(ratios)):
         return "beta stands in front of the loss; it belongs inside, in front of each log-ratio"
+    if same(got, loss(0.5 * ((chosen - ref_rejected) - (rejected - ref_chosen)))):
+        return "each answer has a reference of its own: the references of chosen and rejected are crossed"
+    if same(got, loss(ratios / 0.5)):
+        return "beta multiplies the log-ratio; this divides by it"
     if same(got, loss(-0.5 * ratios)):
         return "chosen and rejected, or policy and reference, are exchanged: this loss falls when the policy gets worse"
     if same(got, torch.nn.functional.softplus(-0.5 * ratios)) or same(got, 2 * loss(0.5 * ratios)):
@@ -274,7 +278,7 @@ def parts_with_gradient(function):
     if "reference" in dpo:
         return "the reference is frozen: it stands in the loss, but as a constant"
     if "LM head" in rm:
-        return "a reward model has no LM head any more, so none can learn"
+        return "a reward model computes no logits: the tied matrix is still there, but as the embeddings alone"
     if "reward head" in dpo:
         return "DPO has no reward head: its reward is made of log-probabilities"
     if "blocks" not in rm:
@@ -289,24 +293,28 @@ def parts_with_gradient(function):
 
 
 def answer_logprob(function):
-    token_logprobs = torch.tensor([-1.0, -2.0, -4.0, -8.0, -16.0])  # of tokens 1 to 5, given all before each
+    token_logprobs = -(2.0 ** torch.arange(7))  # of tokens 1 to 7: powers of two, so no two slices have the same sum
+    prompt, answer = token_logprobs[:2], token_logprobs[2:]  # of 3 prompt tokens the first is not predicted
     got = tried(function, token_logprobs, 3)
     if same(got, token_logprobs.sum()):
         return "that is log pi(x, y): the prompt's tokens are summed too"
-    if same(got, torch.tensor(-24.0)):
+    if same(got, token_logprobs[3:].sum()) or same(got, token_logprobs[3:].mean()):
         return "one token late: the first answer token, at place 3, is predicted at place 2"
-    if same(got, torch.tensor(-30.0)):
+    if same(got, token_logprobs[1:].sum()):
         return "one token early: the last prompt token, at place 2, is counted too"
-    if same(got, torch.tensor(-12.0)):
+    if same(got, token_logprobs[-3:].sum()):
+        return "that counts from the end: the last 3 tokens, however long the answer is"
+    if same(got, answer[:-1].sum()):
         return "the last token is missing: the end mark belongs to the answer, or the policy never learns to stop"
-    if same(got, token_logprobs[2:]):
+    if same(got, answer):
         return "one number per token came back; the answer's log-probability is their sum"
-    if same(got, token_logprobs[2:].mean()):
+    if same(got, answer.mean()):
         return "a mean is the log-probability per token; pi(y|x) is a product over tokens, so its log is a sum"
-    if same(got, torch.tensor(-3.0)):
+    if same(got, prompt.sum()):
         return "those are the prompt's tokens; the answer begins where they end"
-    if not same(got, torch.tensor(-28.0)):
-        return f"for {token_logprobs.tolist()} and 3 prompt tokens it gave {torch.as_tensor(got).tolist()}, not -28"
+    if not same(got, answer.sum()):
+        found = torch.as_tensor(got).tolist()
+        return f"for {token_logprobs.tolist()} and 3 prompt tokens it gave {found}, not {answer.sum():.0f}"
     return None
 
 

@@ -146,9 +146,11 @@ WRONG = {
         (lambda pc, pr, rc, rr, beta: bradley_terry_loss(beta * pc, beta * pr), "reference is missing"),
         (lambda pc, pr, rc, rr, beta: bradley_terry_loss(pc - rc, pr - rr), "beta is missing"),
         (lambda pc, pr, rc, rr, beta: beta * bradley_terry_loss(pc - rc, pr - rr), "in front of the loss"),
+        (lambda pc, pr, rc, rr, beta: bradley_terry_loss(beta * (pc - rr), beta * (pr - rc)), "are crossed"),
+        (lambda pc, pr, rc, rr, beta: bradley_terry_loss((pc - rc) / beta, (pr - rr) / beta), "divides by it"),
         (lambda pc, pr, rc, rr, beta: bradley_terry_loss(beta * (rc - pc), beta * (rr - pr)), "are exchanged"),
         (
-            lambda pc, pr, rc, rr, beta: bradley_terry_loss(beta * (pc - pr), beta * (rr - rc)),
+            lambda pc, pr, rc, rr, beta: bradley_terry_loss(beta * pc / rc, beta * pr / rr),
             r"margins of \[0.5, -1.5\]",
         ),
         (lambda pc, pr, rc, rr, beta: bradley_terry_loss(beta * (pc - rc), beta * (pr - rr)).item(), "gradient is cut"),
@@ -158,7 +160,7 @@ WRONG = {
     ],
     "4.2": [
         (lambda loss: {"embeddings", "blocks", "LM head", "reference"}, "reference is frozen"),
-        (lambda loss: {"embeddings", "blocks", "LM head"}, "none can learn"),
+        (lambda loss: {"embeddings", "blocks", "LM head"}, "computes no logits"),
         (lambda loss: {"embeddings", "blocks", "reward head"}, "DPO has no reward head"),
         (lambda loss: {"reward head"} if loss == "RM" else {"blocks"}, "flows on into the backbone"),
         (lambda loss: {"blocks", "reward head"} if loss == "RM" else {"blocks", "LM head"}, "enters at the LM head"),
@@ -172,7 +174,10 @@ WRONG = {
         (lambda logprobs, n: logprobs[n - 2 :].sum(), "one token early"),
         (lambda logprobs, n: logprobs[n - 1 : -1].sum(), "end mark belongs"),
         (lambda logprobs, n: logprobs[n - 1 :], "one number per token"),
-        (lambda logprobs, n: -logprobs[n - 1 :].sum(), "not -28"),
+        (lambda logprobs, n: logprobs[n:].mean(), "one token late"),
+        (lambda logprobs, n: logprobs[-n:].sum(), "counts from the end"),
+        (lambda logprobs, n: logprobs[-(n - 1) :].sum(), "not -124"),
+        (lambda logprobs, n: -logprobs[n - 1 :].sum(), "not -124"),
     ],
 }
 CASES = [(key, function, message) for key, cases in WRONG.items() for function, message in cases]

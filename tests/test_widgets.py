@@ -6,7 +6,7 @@ import ipywidgets
 import pytest
 import torch
 
-from rmtutorial import widgets
+from rmtutorial import widgets, widgets_labels
 from rmtutorial.features import pooled_features
 from rmtutorial.preferences import load_preferences
 from rmtutorial.probe import layer_features, layer_sweep
@@ -61,7 +61,9 @@ def test_text_of_a_pair_is_shown_and_not_run(rm, pairs):
 
     evil = replace(pairs[0], prompt="<script>alert(1)</script>", chosen="<b>no</b>")
     assert "<script" not in widgets.pair_explorer(rm, [evil]).children[2].value
-    assert "<script" not in widgets.render_question(evil, 0) and "<b>no" not in widgets.render_question(evil, 0)
+    assert "<script" not in widgets_labels.render_question(evil, 0) and "<b>no" not in widgets_labels.render_question(
+        evil, 0
+    )
 
 
 def test_training_explorer_trains_anew_at_every_move():
@@ -104,15 +106,15 @@ def test_the_features_of_each_layer_are_those_of_a_backbone_cut_there(sft, pairs
 def test_labels_are_kept_in_the_preference_format_and_go_on(tmp_path, pairs):
     """What the reader preferred stands in `chosen`; a second session starts behind the first."""
     path = tmp_path / "mine.jsonl"
-    box = widgets.label_your_own(pairs[:3], path)
+    box = widgets_labels.label_your_own(pairs[:3], path)
     first, second, _ = box.children[0].children
-    (first if widgets.chosen_first(pairs[0], 0) else second).click()  # as the bundled label
-    (second if widgets.chosen_first(pairs[1], 0) else first).click()  # against it
+    (first if widgets_labels.chosen_first(pairs[0], 0) else second).click()  # as the bundled label
+    (second if widgets_labels.chosen_first(pairs[1], 0) else first).click()  # against it
     kept = load_preferences(path, split="all")
     assert [(p.chosen, p.rejected) for p in kept] == [
         (pairs[0].chosen, pairs[0].rejected), (pairs[1].rejected, pairs[1].chosen)]  # fmt: skip
     assert "you agree with the bundled label in 1 " in box.children[1].value
-    again = widgets.label_your_own(pairs[:3], path)
+    again = widgets_labels.label_your_own(pairs[:3], path)
     assert "2 judged" in again.children[1].value
     again.children[0].children[2].click()
     assert "All judged" in again.children[1].value and all(b.disabled for b in again.children[0].children)
@@ -121,9 +123,9 @@ def test_labels_are_kept_in_the_preference_format_and_go_on(tmp_path, pairs):
 
 def test_which_answer_stands_first_is_random_and_the_label_hidden(pairs):
     """Neither always the chosen one nor always the other; the question names A and B only."""
-    first = [widgets.chosen_first(pair, 0) for pair in load_preferences(split="test")]
+    first = [widgets_labels.chosen_first(pair, 0) for pair in load_preferences(split="test")]
     assert 0.4 < sum(first) / len(first) < 0.6
-    text = widgets.render_question(pairs[0], 0)
+    text = widgets_labels.render_question(pairs[0], 0)
     assert "chosen" not in text and "rejected" not in text
 
 
@@ -132,11 +134,11 @@ def test_a_reward_head_is_fitted_on_the_readers_labels(tmp_path):
     torch.manual_seed(0)
     features = torch.randn(40, 2, 8) + torch.tensor([[2.0], [-2.0]])
     pairs = load_preferences(size=20)
-    box = widgets.label_your_own(pairs, tmp_path / "mine.jsonl", features[:20], features[20:])
+    box = widgets_labels.label_your_own(pairs, tmp_path / "mine.jsonl", features[:20], features[20:])
     current = iter(pairs)
     first, second, _ = box.children[0].children
     for pair in current:
-        (second if widgets.chosen_first(pair, 0) else first).click()
+        (second if widgets_labels.chosen_first(pair, 0) else first).click()
     assert "agree with the bundled label in 0 " in box.children[1].value
     share = float(box.children[1].value.split("labels ranks ")[1].split(" ")[0])
     assert share < 0.1

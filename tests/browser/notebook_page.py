@@ -110,7 +110,13 @@ def reached_by_tab(page, start, goal, presses=6):
 def file_browser(page):
     """Open the panel at the left if it is closed, close it if it is open."""
     page.keyboard.press("Control+b")
-    page.wait_for_timeout(500)
+    page.wait_for_timeout(1000)
+
+
+def resize(page, width, height=800):
+    """Change the window, and wait until JupyterLab has laid out its page anew."""
+    page.set_viewport_size({"width": width, "height": height})
+    page.wait_for_timeout(1000)
 
 
 def photograph(page, folder, name, width, height=1600):
@@ -118,11 +124,10 @@ def photograph(page, folder, name, width, height=1600):
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob(f"{name}_{width}_*.png"):
         old.unlink()
-    page.set_viewport_size({"width": width, "height": 768 if width < 1200 else 800})
+    resize(page, width, 768 if width < 1200 else 800)
     scroll(page, 0)
     page.screenshot(path=folder / f"{name}_{width}_first_view.png")
-    page.set_viewport_size({"width": width, "height": height})
-    page.wait_for_timeout(500)
+    resize(page, width, height)
     total, step = page.eval_on_selector(SCROLLER, "panel => [panel.scrollHeight, panel.clientHeight]")
     for i in range(-(-total // step)):
         scroll(page, i * step)
