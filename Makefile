@@ -91,8 +91,8 @@ bench: setup
 badges: setup
 	$(BIN)/python tools/launch.py $(REPO)
 
-doctor: setup
-	$(BIN)/python -m rmtutorial doctor
+doctor:  # without setting up: it is for machines on which that went wrong, too
+	$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) -m rmtutorial doctor
 
 offline-bundle: setup
 	$(BIN)/python tools/offline_bundle.py

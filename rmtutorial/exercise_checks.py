@@ -67,6 +67,8 @@ def mean_pool(function):
         return "it averages the prompt's tokens too; only the last n_response belong to the answer"
     if same(got, hidden[-1]):
         return "that is the last token alone; average over all n_response tokens"
+    if same(got, hidden.mean()) or same(got, hidden[-2:].mean(1)):
+        return "the mean runs over the wrong thing: over tokens (dim=0), of the answer only, and what is left is (H,)"
     if same(got, hidden[-2:].mean()):
         return "it averages over the hidden size as well; the mean runs over tokens only (dim=0)"
     if same(got, hidden[2:].mean(0)):
@@ -101,6 +103,8 @@ def last_token(function):
 
 def parameters_after_swap(function):
     tied, untied = tried(function, 1000, 50, 4, True), tried(function, 1000, 50, 4, False)
+    if (tied, untied) == (800, 800):
+        return "two things: a tied LM head is the embedding matrix and stays, and the reward head has `hidden` weights"
     if tied == 1000 - 200 + 4:
         return "a tied LM head is the embedding matrix itself: taking the head away removes no parameter"
     if untied == 1000 + 4:
@@ -238,7 +242,7 @@ def accuracy_with_ties(function):
     return None
 
 
-def dpo_from_bradley_terry(function):
+def my_dpo(function):
     chosen, rejected = torch.tensor([-10.0, -30.0]), torch.tensor([-14.0, -25.0])
     ref_chosen, ref_rejected = torch.tensor([-12.0, -29.0]), torch.tensor([-15.0, -27.0])
     loss = lambda margin: torch.nn.functional.softplus(-margin).mean()  # noqa: E731
@@ -270,7 +274,7 @@ def dpo_from_bradley_terry(function):
     return f"with beta 0.5 and margins of {(0.5 * ratios).tolist()} it gave {torch.as_tensor(got).tolist()}, not {loss(0.5 * ratios):.4f}"
 
 
-def parts_with_gradient(function):
+def parts_reached(function):
     rm, dpo = set(tried(function, "RM")), set(tried(function, "DPO"))
     known = {"embeddings", "blocks", "LM head", "reward head", "reference"}
     if unknown := (rm | dpo) - known:
@@ -329,7 +333,7 @@ EXERCISES = {
     "3.1": Exercise("bt_loss", ("The margin is r_chosen - r_rejected.", "F.logsigmoid is the stable form."), bt_loss),
     "3.2": Exercise("bt_gradient", ("The derivative of -log sigma(d) in d is -sigma(-d).", "The mean over B pairs divides by B."), bt_gradient),
     "3.3": Exercise("accuracy_with_ties", ("> gives right, == gives a tie.", "0.5 for each tie."), accuracy_with_ties),
-    "4.1": Exercise("dpo_from_bradley_terry", ("The implicit reward is beta * (policy - reference).", "bradley_terry_loss takes the two implicit rewards."), dpo_from_bradley_terry),
-    "4.2": Exercise("parts_with_gradient", ("Follow the loss backwards: through which matrices did its numbers come?", "Tied: one matrix, two names."), parts_with_gradient),
+    "4.1": Exercise("my_dpo", ("The implicit reward is beta * (policy - reference).", "bradley_terry_loss takes the two implicit rewards."), my_dpo),
+    "4.2": Exercise("parts_reached", ("Follow the loss backwards: through which matrices did its numbers come?", "Tied: one matrix, two names."), parts_reached),
     "4.3": Exercise("answer_logprob", ("Entry t is about token t + 1.", "The first answer token stands at place prompt_length."), answer_logprob),
 }  # fmt: skip

@@ -69,12 +69,12 @@ def accuracy_with_ties(r_chosen, r_rejected):
     return ((r_chosen > r_rejected).float() + 0.5 * (r_chosen == r_rejected).float()).mean().item()
 
 
-def dpo_from_bradley_terry(policy_chosen, policy_rejected, ref_chosen, ref_rejected, beta):
+def my_dpo(policy_chosen, policy_rejected, ref_chosen, ref_rejected, beta):
     """4.1: DPO's loss is the Bradley-Terry loss on implicit rewards."""
     return bradley_terry_loss(beta * (policy_chosen - ref_chosen), beta * (policy_rejected - ref_rejected))
 
 
-def parts_with_gradient(loss):
+def parts_reached(loss):
     """4.2: the parts at which the gradient of "RM" or "DPO" arrives, if nothing but the reference is frozen."""
     return {"embeddings", "blocks", "reward head" if loss == "RM" else "LM head"}
 

@@ -77,6 +77,8 @@ WRONG = {
         (lambda h, n: h.mean(0), "prompt's tokens too"),
         (lambda h, n: h[-1], "last token alone"),
         (lambda h, n: h[-n:].mean(), "hidden size as well"),
+        (lambda h, n: h[-n:].mean(1), "over the wrong thing"),
+        (lambda h, n: h.mean(), "over the wrong thing"),
         (lambda h, n: h[:n].mean(0), r"\[1.5, 2.5, 3.5\] of shape \(3,\), not \[16.5, 17.5, 18.5\] of shape"),
         (lambda h, n: h[n:].mean(0), r"`hidden\[n_response:\]` starts after n_response tokens"),
         (lambda h, n: h[n + 1 :].mean(0), r"of shape \(3,\), not"),
@@ -92,6 +94,7 @@ WRONG = {
     ],
     "1.2": [
         (lambda p, v, h, t: p - v * h + h, "removes no parameter"),
+        (lambda p, v, h, t: p - v * h, "two things"),
         (lambda p, v, h, t: p + h, "and they go"),
         (lambda p, v, h, t: p - (0 if t else v * h), "reward head has `hidden` parameters"),
         (lambda p, v, h, t: h, r"it leaves 4 \(tied\)"),

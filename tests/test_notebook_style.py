@@ -108,6 +108,12 @@ def test_its_exercises(notebook):
         assert re.search(rf"\b{name}\(", text.split(f'check("{key}"')[1]), f"{name} is not used"
 
 
+def test_a_printed_solution_has_the_name_of_its_stub(notebook):
+    """It can be pasted over the stub, and the check in the next cell takes it."""
+    for key, name in re.findall(r'= check\("(\d\.\d)", (\w+)\)', code(notebook)):
+        assert exercise_checks.EXERCISES[key].solution == name
+
+
 def test_the_exercises_are_not_tried_in_what_is_committed(notebook):
     """The learner finds stubs, and the committed outputs say so."""
     outputs = str([cell.outputs for cell in cells(notebook, "code")])

@@ -1,5 +1,7 @@
 """Where a slide begins, on small notebooks. How slides look is checked in a browser: tests/browser/check_slides.py."""
 
+import base64
+import io
 import re
 import sys
 from pathlib import Path
@@ -7,6 +9,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tools"))
@@ -40,6 +43,25 @@ def test_the_answer_is_not_in_sight_of_the_question():
     assert [kind for kind, _ in slides(question, answer)] == ["slide", "subslide"]
 
 
+def test_the_closed_form_is_not_in_sight_of_the_exercise():
+    """Notebooks often give the solution's idea right below the check."""
+    stub, check = new_code_cell("def f(): ..."), new_code_cell('f = check("9.9", f)')
+    kinds = [kind for kind, _ in slides(new_markdown_cell("## Q"), stub, check, new_markdown_cell("It is so."))]
+    assert kinds == ["slide", "-", "-", "subslide"]
+
+
+def test_a_figure_is_shown_once_more_beside_the_words_about_it():
+    """If they do not fit below it; words that are not about it do without."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (800, 440)).save(buffer, format="png")
+    png = base64.b64encode(buffer.getvalue()).decode()
+    figure = new_code_cell("plot()", outputs=[new_output("display_data", {"image/png": png})])
+    for words, again in (("**What to see.** " + WORDS, 1), ("Then: " + WORDS, 0)):
+        made = slide_pieces.as_slides(new_notebook(cells=[figure, new_markdown_cell(words)])).cells
+        assert [c.metadata.slideshow.slide_type for c in made] == ["subslide", "subslide", "-"][: 2 + again]
+        assert figures(new_notebook(cells=made)) == 1 + again
+
+
 def test_code_that_leaves_no_room_for_its_figure_shows_it_on_the_next_slide():
     """The output comes without the code, which was on the slide before."""
     figure = new_output("stream", text="line\n" * 20)
@@ -71,7 +93,8 @@ def test_nothing_of_a_notebook_is_lost(path):
     assert nbformat.writes(notebook) == before
     for kind in ("markdown", "code"):
         assert words(notebook, kind) == words(made, kind)
-    assert figures(made) == figures(notebook)
+    again = sum("again" in cell.metadata.get("tags", []) for cell in made.cells)
+    assert figures(made) == figures(notebook) + again
 
 
 def words(notebook, kind):

@@ -1,7 +1,8 @@
 """Where a slide begins in a notebook, found from its cells.
 
 A `##` heading starts a slide, a `###` heading one below it. What does not fit goes on below, and a question to predict
-ends its slide, so that the answer is not in sight.
+ends its slide, so that the answer is not in sight; so does the check of an exercise. Where the words about a figure come
+to stand on another slide, the figure is shown there once more, smaller.
 """
 
 import base64
@@ -14,6 +15,8 @@ import nbformat
 ROOM = 620  # pixels for content on a slide of 1280 x 720; what is estimated too low is scaled down in the page
 LINE, CODE_LINE, TABLE_ROW = 34, 24, 40  # pixels
 TEXT_WIDTH, CODE_WIDTH = 100, 108  # characters on a line
+SMALL_FIGURE = 320  # pixels, of one that is shown once more
+ABOUT_A_FIGURE = r"\*\*(How to read this figure|What to see)|\*(Left|Right)"  # how such a paragraph begins
 WIDGET = "application/vnd.jupyter.widget-view+json"
 LIVE = "<p><em>A control to move: open the notebook for it.</em></p>"
 
@@ -35,14 +38,29 @@ class Piece:
 
 def as_slides(notebook):
     """A copy of the notebook, its cells cut into pieces, each with its slide type in the metadata."""
-    cells, used, closed = [], 0, True
+    cells, used, closed, figure = [], 0, True, None
     for piece in (p for cell in notebook.cells for p in pieces(cell)):
         kind = piece.begins or ("subslide" if closed or used + piece.height > ROOM else "-")
+        if kind == "subslide" and figure and re.match(ABOUT_A_FIGURE, piece.cell.source):
+            cells.append(once_more(figure))
+            kind, used = "-", SMALL_FIGURE
         used = piece.height + (used if kind == "-" else 0)
         closed = piece.asks
         piece.cell.metadata["slideshow"] = {"slide_type": kind}
         cells.append(piece.cell)
+        figure = next(filter(is_figure, piece.cell.get("outputs", [])), figure)
     return nbformat.v4.new_notebook(cells=cells, metadata=notebook.metadata)
+
+
+def once_more(figure):
+    """The first cell of a slide: a figure from an earlier one, which the page shows smaller."""
+    tags = ["output-only", "again"]
+    metadata = {"tags": tags, "slideshow": {"slide_type": "subslide"}}
+    return nbformat.v4.new_code_cell("", outputs=[figure], metadata=metadata)
+
+
+def is_figure(output):
+    return "image/png" in output.get("data", {})
 
 
 def pieces(cell):
@@ -99,7 +117,7 @@ def code_pieces(cell):
 def code_piece(source, outputs, height):
     cell = nbformat.v4.new_code_cell(source, outputs=outputs)
     cell.metadata["tags"] = [] if source else ["output-only"]
-    return Piece(cell, height)
+    return Piece(cell, height, asks="= check(" in source)
 
 
 def code_parts(source):
@@ -126,7 +144,7 @@ def shown(output):
 
 def output_height(output):
     data = output.get("data", {})
-    if "image/png" in data:
+    if is_figure(output):
         return min(440, struct.unpack(">I", base64.b64decode(data["image/png"])[20:24])[0]) + 20
     if "text/html" in data:
         return TABLE_ROW * max(1, data["text/html"].count("<tr")) + 20

@@ -33,7 +33,7 @@ def chromium():
 
 @pytest.fixture(scope="module", params=DECKS, ids=lambda path: path.stem)
 def deck(request, chromium):
-    """(measurements of every slide, addresses that were asked for in the network)."""
+    """(measurements of every slide that the right arrow reaches, addresses asked for in the network, number of slides)."""
     page = chromium.new_page(viewport={"width": 1280, "height": 720})
     asked = []
     page.route(re.compile("^https?:"), lambda route: (asked.append(route.request.url), route.abort()))
@@ -47,14 +47,19 @@ def deck(request, chromium):
         page.screenshot(path=folder / f"{len(measured):03}.png")
         if page.evaluate("Reveal.isLastSlide()"):
             break
-        page.evaluate("Reveal.next()")
-    yield measured, asked
+        page.keyboard.press("ArrowRight")
+    yield measured, asked, page.evaluate("Reveal.getTotalSlides()")
     page.close()
 
 
 def test_there_is_a_deck():
     """An empty list would pass every test below."""
     assert DECKS
+
+
+def test_the_right_arrow_leaves_no_slide_out(deck):
+    """reveal.js would go to the next section otherwise, past the slides that stand below."""
+    assert len(deck[0]) == deck[2] > 10
 
 
 def test_no_slide_overflows(deck):
