@@ -28,6 +28,9 @@ def tree_attention(module, query, key, value, attention_mask, trees=None, **kwar
     if kwargs.get("softcap") or kwargs.get("s_aux") is not None or (kwargs.get("sliding_window") or 1e9) < max(lengths):
         raise NotImplementedError(f"{type(module).__name__}: soft caps, sinks and sliding windows are not supported")
     grouped = query.shape[1] != key.shape[1]  # several query heads share a key head
+    if grouped and query.is_cuda:  # with a mask CUDA has fast kernels only for heads of equal number
+        key, value = (x.repeat_interleave(query.shape[1] // x.shape[1], dim=1) for x in (key, value))
+        grouped = False
     parts = [
         F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=kwargs.get("scaling"), enable_gqa=grouped)
         for q, k, v, mask in zip(*(x.split(lengths, dim=2) for x in (query, key, value)), trees)

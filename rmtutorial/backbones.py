@@ -49,7 +49,8 @@ def load_sft(name=None, layers=None, dtype=torch.float32):
     Returns: (model, tokenizer). The pad token is set on the tokenizer and on `model.config`.
     Raises: ModelNotAvailable, ValueError for `layers` out of range.
     """
-    folder = embedded_model() if name is None else str(Path(name).expanduser())  # a Hub id stays as it is
+    # Text and no Path: on Windows that would make owner\\name of a Hub id.
+    folder = embedded_model() if name is None else os.path.expanduser(name)  # noqa: PTH111
     with quiet_transformers(), _explained(name, folder):
         config = AutoConfig.from_pretrained(folder)
     if layers is not None:
@@ -75,8 +76,11 @@ def keep_first_layers(config, layers):
 
 
 def decoder_layers(backbone):
-    """The blocks of a decoder, bottom first, whatever its class calls them."""
-    return next(part for part in backbone.children() if isinstance(part, nn.ModuleList))
+    """The blocks of a decoder, bottom first, whatever its class calls them. ValueError if there are none."""
+    blocks = next((part for part in backbone.children() if isinstance(part, nn.ModuleList)), None)
+    if blocks is None:
+        raise ValueError(f"{type(backbone).__name__}: no list of blocks; use a decoder such as Llama, Qwen3 or GPT-2")
+    return blocks
 
 
 def final_norm(backbone):
@@ -171,6 +175,8 @@ def _explained(name, folder):
             raise ModelNotAvailable(
                 f"{name}: no such folder. Check the path, or call load_sft() without a name."
             ) from error
+        if not isinstance(error, OSError):  # it was found, and something else is wrong
+            raise ModelNotAvailable(f"{name!r} cannot be used: {error}") from error
         raise ModelNotAvailable(_hub_message(name, error)) from error
 
 

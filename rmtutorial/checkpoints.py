@@ -73,15 +73,20 @@ def load_checkpoint(folder, model, optimizer, run):
         raise ValueError(
             f"resume_from={str(folder)!r} is of another run: {'; '.join(changed)}. Use the same, or start anew."
         )
-    weights, moments = load_file(folder / "weights.safetensors"), load_file(folder / "optimizer.safetensors")
+    weights, moments = _read(folder / "weights.safetensors"), _read(folder / "optimizer.safetensors")
     with torch.no_grad():
         for name, p in model.named_parameters():
             if not p.requires_grad:
                 continue
             p.copy_(shared_like(weights[name], p))
             state = {key: moments[f"{name}.{key}"] for key in ("step", "exp_avg", "exp_avg_sq")}
-            optimizer.state[p] = {k: v if k == "step" else shared_like(v, p) for k, v in state.items()}
+            optimizer.state[p] = {k: v.to(p.device) if k == "step" else shared_like(v, p) for k, v in state.items()}
     return History.load(folder / "history.json")
+
+
+def _read(path):
+    """Copies in memory: load_file maps the file, and Windows does not rename a folder with a mapped file in it."""
+    return {name: tensor.clone() for name, tensor in load_file(path).items()}
 
 
 @contextmanager

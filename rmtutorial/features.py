@@ -5,6 +5,7 @@ Letters: B examples, K answers of one prompt, T tokens of an example, N tokens o
 
 import hashlib
 import os
+import shutil
 import tempfile
 import zlib
 from contextlib import ExitStack, contextmanager
@@ -15,6 +16,7 @@ import torch
 from rmtutorial.backbones import decoder_layers
 
 MEMORY = 200_000_000  # bytes of features kept in memory; what comes after them goes to a file
+SPARE = 2_000_000_000  # bytes of the disk that the file leaves free: what does not fit is computed anew each time
 
 
 @contextmanager
@@ -60,8 +62,9 @@ class FeatureCache:
 
     That is the states which enter the first layer that learns, (T, H); or, when only the head learns, the pooled
     states, (K, H). The first `memory` bytes are kept in memory, the rest in a temporary file that is gone with the
-    cache. An example is known by its tokens, so another text, template or cut is another example; and when the
-    frozen weights, their number or the pooling have changed, everything is forgotten.
+    cache, as long as the disk has room. An example is known by its tokens and the precision, so another text,
+    template or cut is another example; and when the frozen weights, their number or the pooling have changed,
+    everything is forgotten.
     """
 
     def __init__(self, memory=MEMORY, folder=None):
@@ -92,12 +95,11 @@ class FeatureCache:
 
     def batch(self, rm, examples):
         """The TreeBatch of these examples with the features of the frozen layers; those not yet known are computed."""
-        keys = [example_key(answers) for answers in examples]
+        keys = [example_key(answers, rm.device) for answers in examples]
         new = {key: answers for key, answers in zip(keys, examples) if key not in self.kept}
-        if new:
-            self._compute(rm, new)
+        fresh = self._compute(rm, new) if new else {}
         batch = rm.batch(examples)
-        features = [self._read(key) for key in keys]
+        features = [fresh[key] if key in fresh else self._read(key) for key in keys]
         if self.head_only(rm):
             batch.pooled = torch.stack(features).to(rm.device)  # (B, K, H)
         else:
@@ -111,19 +113,23 @@ class FeatureCache:
                 parts = rm.pooled(batch)  # B of (K, H)
             else:
                 parts = states_below(rm, batch).split([mask.shape[-1] for mask in batch.masks])  # B of (T, H)
-        for key, part in zip(examples, parts):
-            self._keep(key, part.cpu().contiguous().clone())
+        fresh = {key: part.cpu().contiguous().clone() for key, part in zip(examples, parts)}
+        for key, part in fresh.items():
+            self._keep(key, part)
+        return fresh
 
     def _keep(self, key, tensor):
         if self.bytes_in_memory + tensor.nbytes <= self.memory:
             self.kept[key] = tensor
             self.bytes_in_memory += tensor.nbytes
             return
+        if shutil.disk_usage(self.folder or tempfile.gettempdir()).free < tensor.nbytes + SPARE:
+            return
         if self.file is None:
             self.file = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115  (open as long as the cache lives)
-        self.file.seek(0, os.SEEK_END)
-        self.kept[key] = (self.file.tell(), tensor.shape, tensor.dtype)
+        place = self.file.seek(0, os.SEEK_END)
         self.file.write(tensor.flatten().view(torch.uint8).numpy().data)
+        self.kept[key] = (place, tensor.shape, tensor.dtype)  # last: known only when it is there
         self.bytes_in_file += tensor.nbytes
 
     def _read(self, key):
@@ -159,6 +165,7 @@ class _Reached(Exception):
         self.states = states
 
 
-def example_key(answers):
-    """An example is known by its tokens: another text, template or cut is another example."""
-    return hashlib.blake2b(repr([(a.ids, a.start) for a in answers]).encode(), digest_size=16).digest()
+def example_key(answers, device):
+    """An example is known by its tokens, and by whether bf16 (autocast) made what is kept of it."""
+    known_by = [(a.ids, a.start) for a in answers], torch.is_autocast_enabled(device.type)
+    return hashlib.blake2b(repr(known_by).encode(), digest_size=16).digest()

@@ -50,7 +50,11 @@ class Policy(PairScorer):
 
     @contextmanager
     def as_reference(self):
-        """Within this block, and without gradient, the model is the reference."""
+        """Within this block, and without gradient, the model is the reference.
+
+        Autocast keeps its bf16 copy of each weight, by parameter and not by value, until its context ends: it must
+        forget them on the way in and out, or the policy would be scored with the reference's weights.
+        """
         if self.reference_weights is None:
             raise ValueError("no reference yet: choose what learns (freeze), then call fix_reference()")
         parameters = dict(self.named_parameters())
@@ -58,11 +62,13 @@ class Policy(PairScorer):
         try:
             for name, kept in self.reference_weights.items():
                 parameters[name].data = kept.to(learned[name].device)
+            torch.clear_autocast_cache()
             with torch.no_grad():
                 yield
         finally:
             for name, data in learned.items():
                 parameters[name].data = data
+            torch.clear_autocast_cache()
 
     @torch.no_grad()
     def reset(self):
@@ -77,7 +83,7 @@ class Policy(PairScorer):
     def batch(self, examples):
         batch = super().batch(examples)
         batch.predict = answer_tokens(examples).to(self.device)
-        batch.keys = [example_key(answers) for answers in examples]
+        batch.keys = [example_key(answers, self.device) for answers in examples]
         return batch
 
     def forward(self, batch):
@@ -90,7 +96,7 @@ class Policy(PairScorer):
         if any(key not in self.reference_logprobs for key in batch.keys):
             with self.as_reference():
                 self.reference_logprobs.update(zip(batch.keys, self.logprobs(batch)))
-        return torch.stack([self.reference_logprobs[key] for key in batch.keys])
+        return torch.stack([self.reference_logprobs[key] for key in batch.keys]).to(self.device)
 
     def logprobs(self, batch):
         """log pi of the answers, (B, K) in nats: the sum over their tokens, the end mark included."""

@@ -44,6 +44,11 @@ def to_pair(row):
     chosen, rejected = _answer(chosen, "chosen"), _answer(rejected, "rejected")
     if chosen == rejected:
         raise ValueError(f"chosen and rejected are identical: {chosen[:40]!r}")
+    texts = [chosen, rejected, *([prompt] if isinstance(prompt, str) else [m["content"] for m in prompt])]
+    if any("\ud800" <= letter <= "\udfff" for text in texts for letter in text):
+        raise ValueError("half of a character (a lone surrogate): a text was cut within an emoji or the like")
+    if not isinstance(row.get("split"), str | None):
+        raise ValueError(f"split must be text such as train or test, not {row['split']!r}")
     extra = {f.name: _detail(row[f.name], f) for f in fields(PreferencePair)[3:] if row.get(f.name) is not None}
     return PreferencePair(prompt, chosen, rejected, **extra)
 
@@ -51,7 +56,7 @@ def to_pair(row):
 def _detail(value, field):
     try:
         return field.type(value)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         raise ValueError(f"{field.name} must be {field.type.__name__}, not {value!r}") from None
 
 

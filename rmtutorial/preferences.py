@@ -95,7 +95,10 @@ def _read_rows(path):
         import pandas  # slow to import, and only needed here
 
         return list(enumerate(json.loads(pandas.read_parquet(path).to_json(orient="records")), 1)), []
-    text = path.read_text(encoding="utf-8-sig")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadPreferences(f"{path}: not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from error
     if path.suffix == ".json":
         return _read_json(text, path)
     rows, errors = [], []

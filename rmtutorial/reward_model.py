@@ -57,15 +57,18 @@ class RewardModel(PairScorer):
         return cls(backbone, head, tokenizer, pooling, max_length).to(model.device)
 
     def forward(self, batch):
-        """Rewards (B, K) of a TreeBatch."""
-        return self.reward_head(self.pooled(batch)).squeeze(-1)  # (B, K)
+        """Rewards (B, K) of a TreeBatch, in the precision of the head: bf16 would make ties of close answers."""
+        pooled = self.pooled(batch)
+        with torch.autocast(pooled.device.type, enabled=False):
+            return self.reward_head(pooled.to(self.reward_head.weight.dtype)).squeeze(-1)  # (B, K)
 
     def pooled(self, batch):
         """What the head reads: one state for each answer, (B, K, H)."""
         if batch.pooled is not None:
             return batch.pooled
         hidden = self.hidden(batch)  # (N, H)
-        return batch.pool.to(hidden.dtype) @ hidden  # (B, K, H)
+        with torch.autocast(hidden.device.type, enabled=False):
+            return batch.pool.to(hidden.dtype) @ hidden  # (B, K, H)
 
     def pooled_encoded(self, examples, max_tokens=None, cache=None):
         """Pooled states (N, K, H), float32 on the CPU, of N encoded examples of K answers each, in their order."""
@@ -139,6 +142,8 @@ class RewardModel(PairScorer):
             tokenizer = AutoTokenizer.from_pretrained(folder)
         if "score" not in dict(shell.named_children()):
             raise ValueError(f"{folder}: {type(shell).__name__} has no `score` head; rmtutorial reads decoders")
+        for p in shell.parameters():
+            p.data = p.data.clone()  # they are mapped to the file, which Windows would not let us save over
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
         if tokenizer.chat_template is None:

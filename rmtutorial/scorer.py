@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from rmtutorial.attention import TREE
-from rmtutorial.encoding import encode_pairs, micro_batches, tree_batch
+from rmtutorial.encoding import Encoded, encode_pairs, micro_batches, tree_batch
 from rmtutorial.features import start_above
 
 
@@ -27,6 +27,26 @@ class PairScorer(nn.Module):
         self.tokenizer = tokenizer
         self.pooling = pooling
         self.max_length = min(max_length, backbone.config.max_position_embeddings)
+        self.backbone.eval()  # no dropout
+        self._check_packing()
+
+    @torch.no_grad()
+    def _check_packing(self):
+        """NotImplementedError if the answers of a packed batch see each other: some layers are no attention at all."""
+        part = torch.arange(1, 9)
+        texts = [(part * k % self.backbone.config.vocab_size).tolist() for k in (3, 5, 7)]
+        pairs = [[Encoded(texts[0] + texts[k], 8) for k in (1, 2)], [Encoded(texts[k], 0) for k in (1, 2)]]
+        batch = tree_batch(pairs, pad_id=-1).to(self.device)
+        hidden = self.hidden(batch).float()
+        alone = [
+            self.backbone(torch.tensor([a.ids], device=self.device)).last_hidden_state[0, -1] for y in pairs for a in y
+        ]
+        alone = torch.stack(alone).float().view(2, 2, -1)
+        if not (batch.pool @ hidden - alone).norm() < 0.05 * alone.norm():  # rounding, in bf16 too, is far below
+            raise NotImplementedError(
+                f"{type(self.backbone).__name__}: its layers mix the answers of a batch, so scores would be wrong; "
+                "use a decoder with ordinary attention in every layer, such as Llama, Qwen3 or GPT-2"
+            )
 
     @property
     def device(self):
@@ -72,6 +92,8 @@ class PairScorer(nn.Module):
     def _in_micro_batches(self, function, examples, max_tokens=None, cache=None):
         if not examples:
             raise ValueError("nothing to score: the list is empty")
+        if cache is not None:
+            cache.belongs_to(self)
         results = [None] * len(examples)
         for group in micro_batches(examples, max_tokens or self.max_tokens):
             group_examples = [examples[i] for i in group]

@@ -17,6 +17,7 @@ from rmtutorial.checkpoints import fingerprint, load_checkpoint, save_checkpoint
 from rmtutorial.encoding import drop_identical
 from rmtutorial.evaluation import evaluate
 from rmtutorial.features import FeatureCache, frozen_layers
+from rmtutorial.files import refuse_foreign
 from rmtutorial.history import History
 from rmtutorial.losses import bradley_terry_loss
 from rmtutorial.probe import measures
@@ -35,7 +36,8 @@ def train_reward_model(rm, pairs, config=None, held_out=None, resume_from=None, 
         resume_from: a checkpoint folder; the run goes on as if it had never stopped.
         cache: FeatureCache of the frozen layers, to share between runs; by default the run has one of its own.
     Returns: History.
-    Raises: ValueError for bad settings or no pairs; FloatingPointError, naming the pairs, when a loss or gradient
+    Raises: ValueError for bad settings or no pairs; FileExistsError when `config.checkpoint_dir` holds something else
+        than a checkpoint; FloatingPointError, naming the pairs, when a loss or gradient
         is not finite (the weights are then those of the last good step); KeyboardInterrupt after Ctrl-C, when the
         run has been saved to `config.checkpoint_dir`.
     """
@@ -46,8 +48,11 @@ def train_reward_model(rm, pairs, config=None, held_out=None, resume_from=None, 
     if not pairs:
         raise ValueError("no pairs to train on, or none whose answers differ after cutting (max_length)")
     batches = batch_order(len(pairs), config)  # indices of the pairs of every step
+    refuse_foreign(config.checkpoint_dir)
     run = fingerprint(rm, pairs, config)
-    accelerator = Accelerator()
+    accelerator = Accelerator(
+        mixed_precision="no"
+    )  # `autocast` below does it, whatever accelerate's configuration says
     rm.to(accelerator.device)
     cache = _cache(rm, config, cache)
     if config.compile:
@@ -106,6 +111,8 @@ def train_dpo(policy, pairs, config=None, held_out=None, resume_from=None, cache
     config = config or TrainConfig()
     if config.train_top == 0 or config.fsdp:
         raise ValueError(f"train_top={config.train_top}, fsdp={config.fsdp}: DPO trains 1 layer or more, without FSDP")
+    if resume_from and policy.reference_weights is not None:
+        policy.reset()  # stopped in this session: its reference is what the run started from
     freeze(policy, config.train_top)
     policy.fix_reference()
     if cache is None and config.cache:

@@ -19,7 +19,14 @@ import gguf
 import pytest
 import torch
 from huggingface_hub import constants
-from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    OPTConfig,
+    OPTModel,
+    PreTrainedTokenizerBase,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 from transformers.utils import logging
 
 from conftest import tiny_sft
@@ -292,6 +299,26 @@ def test_an_unknown_hub_id_offline_says_what_to_do(name, monkeypatch):
     with pytest.raises(ModelNotAvailable) as error:
         load_sft(name)
     assert f"hf download {name} " in str(error.value) and "load_sft()" in str(error.value)
+
+
+@pytest.mark.parametrize("reason", ["does not recognize this architecture", "you need sentencepiece installed"])
+def test_what_is_wrong_with_a_model_that_was_found_is_passed_on(reason, monkeypatch):
+    """It is not the network: downloading again would not help."""
+
+    def refuse(name):
+        assert name == "owner/name"  # as it was given, on every system
+        raise ValueError(reason)
+
+    monkeypatch.setattr(backbones.AutoConfig, "from_pretrained", refuse)
+    with pytest.raises(ModelNotAvailable, match=f"'owner/name' cannot be used: .*{reason}"):
+        load_sft("owner/name")
+
+
+def test_a_model_whose_blocks_are_not_found_is_named():
+    """OPT keeps them one level deeper."""
+    with pytest.raises(ValueError, match=r"OPTModel: no list of blocks; use a decoder"):
+        backbones.decoder_layers(OPTModel(OPTConfig(hidden_size=8, ffn_dim=8, num_hidden_layers=1, vocab_size=9,
+                                                    num_attention_heads=1, word_embed_proj_dim=8)))  # fmt: skip
 
 
 # Killed half-way, two at once.

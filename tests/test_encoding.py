@@ -6,6 +6,8 @@ import pytest
 import torch
 from tokenizers.processors import TemplateProcessing
 
+from conftest import tiny_sft
+from rmtutorial.attention import tree_attention
 from rmtutorial.encoding import (
     PLAIN_TEMPLATE,
     Encoded,
@@ -17,6 +19,7 @@ from rmtutorial.encoding import (
     tree_batch,
 )
 from rmtutorial.losses import bradley_terry_loss
+from rmtutorial.policy import Policy
 from rmtutorial.reward_model import RewardModel
 
 TALK = [
@@ -248,3 +251,33 @@ def test_micro_batches_fill_the_budget():
     assert micro_batches([short, long, short, short], max_tokens=15) == [[1, 0], [2, 3]]
     assert micro_batches([short, long, short, short], max_tokens=10) == [[1], [0, 2], [3]]
     assert micro_batches([short, long, short, short], max_tokens=5) == [[1], [0], [2], [3]]
+
+
+def test_a_model_whose_layers_mix_packed_answers_is_refused():
+    """Linear attention reads straight through the row: the rejected answer would see the chosen one."""
+    from transformers import Qwen3NextConfig, Qwen3NextForCausalLM
+
+    config = Qwen3NextConfig(
+        vocab_size=320, hidden_size=32, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, head_dim=16, layer_types=["linear_attention", "full_attention"], num_experts=0,
+        linear_num_key_heads=2, linear_num_value_heads=2, linear_key_head_dim=8, linear_value_head_dim=8,
+        mlp_only_layers=[0, 1], initializer_range=0.2,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model, tokenizer = Qwen3NextForCausalLM(config).eval(), tiny_sft("llama")[1]
+    for make in (lambda: RewardModel.from_sft(model, tokenizer, layers=None), lambda: Policy(model, tokenizer)):
+        with pytest.raises(NotImplementedError, match="its layers mix the answers of a batch"):
+            make()
+
+
+def test_grouped_heads_are_the_same_as_repeated_ones():
+    """Query head i reads key head i // group: what CUDA gets, and what the CPU gets."""
+    torch.manual_seed(0)
+    query, key, value = torch.randn(1, 4, 6, 8), torch.randn(1, 2, 6, 8), torch.randn(1, 2, 6, 8)
+    trees = [
+        torch.ones(4, 4, dtype=torch.bool).tril()[None, None],
+        torch.ones(2, 2, dtype=torch.bool).tril()[None, None],
+    ]
+    grouped, _ = tree_attention(None, query, key, value, None, trees=trees)
+    repeated = [x.repeat_interleave(2, dim=1) for x in (key, value)]
+    torch.testing.assert_close(tree_attention(None, query, *repeated, None, trees=trees)[0], grouped)

@@ -1,6 +1,7 @@
 """The features of frozen layers: computed once, the same results, forgotten when anything changes."""
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -108,6 +109,43 @@ def test_another_model_makes_the_cache_forget(rm, pairs, what):
     changed(rm, what)
     assert len(cache.belongs_to(rm)) == 0
     torch.testing.assert_close(rm(cache.batch(rm, examples)), rm(rm.batch(examples)), atol=1e-5, rtol=0)
+
+
+def test_evaluation_does_not_take_another_models_features(rm, pairs):
+    """The cache of one model, given to the evaluation of another: computed anew, not read."""
+    other, cache = copy.deepcopy(rm), FeatureCache()
+    freeze(rm, 2)
+    evaluate(rm, pairs, cache=cache)
+    with torch.no_grad():
+        for p in features.decoder_layers(other.backbone)[0].parameters():
+            p.add_(torch.randn_like(p), alpha=0.3)
+    freeze(other, 2)
+    assert evaluate(other, pairs, cache=cache).margin == pytest.approx(evaluate(other, pairs).margin, abs=1e-5)
+    assert evaluate(rm, pairs).margin != pytest.approx(evaluate(other, pairs).margin, abs=1e-3)
+
+
+@pytest.mark.parametrize("train_top", [0, 2])
+def test_features_made_in_bf16_are_not_read_in_float32(rm, pairs, train_top):
+    """Training in bf16, then evaluating without: other examples to the cache."""
+    cache = FeatureCache()
+    freeze(rm, train_top)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        evaluate(rm, pairs, cache=cache)
+    assert evaluate(rm, pairs, cache=cache).margin == pytest.approx(evaluate(rm, pairs).margin, abs=1e-5)
+
+
+@pytest.mark.parametrize("train_top", [0, 2])
+def test_a_full_disk_costs_time_and_not_the_run(rm, pairs, train_top, monkeypatch):
+    """What does not fit is computed anew each time; nothing is promised that is not there."""
+    settings = {"epochs": 3, "batch_size": 2, "lr": 3e-4, "train_top": train_top}
+    other = copy.deepcopy(rm)
+    train_reward_model(other, pairs, TrainConfig(cache=False, **settings))
+    monkeypatch.setattr(features.shutil, "disk_usage", lambda folder: SimpleNamespace(free=features.SPARE))
+    cache = FeatureCache(memory=0)
+    train_reward_model(rm, pairs, TrainConfig(**settings), cache=cache)
+    assert len(cache) == 0 and cache.file is None
+    for p, q in zip(rm.parameters(), other.parameters()):
+        torch.testing.assert_close(p, q, atol=1e-5, rtol=0)
 
 
 def test_another_text_template_or_cut_is_another_example(rm, pairs):

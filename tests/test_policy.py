@@ -140,7 +140,38 @@ def test_a_trained_policy_cannot_resume_as_its_own_reference(pairs, tmp_path):
     policy = Policy(*tiny_sft("llama"))
     train_dpo(policy, pairs, config)
     with pytest.raises(ValueError, match="the reference differ"):
-        train_dpo(policy, pairs, config, resume_from=tmp_path / "c")
+        train_dpo(Policy(policy.lm, policy.tokenizer), pairs, config, resume_from=tmp_path / "c")
+
+
+def test_a_run_that_was_stopped_goes_on_with_the_same_policy(pairs, tmp_path):
+    """As the message of Ctrl-C says: its reference is what the run started from, not what it had become."""
+    config = TrainConfig(epochs=1, batch_size=2, train_top=2, checkpoint_every=2, checkpoint_dir=str(tmp_path / "c"))
+    policy = Policy(*tiny_sft("llama"))
+    train_dpo(policy, pairs, config)  # three steps; the checkpoint is of the second
+    whole = {name: tensor.clone() for name, tensor in policy.state_dict().items()}
+    train_dpo(policy, pairs, config, resume_from=tmp_path / "c")
+    assert all(torch.equal(tensor, whole[name]) for name, tensor in policy.state_dict().items())
+
+
+def test_under_autocast_the_reference_does_not_stand_in_for_the_policy(policy, pairs):
+    """Autocast keeps bf16 copies by parameter: after a pass of the reference it must not use its copies again."""
+    moved(policy)
+    batch = policy.batch(policy.encode_pairs(pairs))
+    expected = policy(batch)
+    policy.reference_logprobs = {}
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rewards = policy(policy.batch(policy.encode_pairs(pairs)))
+    assert expected.abs().mean() > 0.1
+    torch.testing.assert_close(rewards, expected, atol=0.1 * expected.abs().max().item(), rtol=0)
+
+
+def test_what_bf16_made_of_the_reference_is_not_subtracted_from_float32(policy, pairs):
+    """A policy that equals its reference has rewards of exactly 0, after training in bf16 as well."""
+    freeze(policy, 2)
+    policy.fix_reference()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        policy.reference_encoded(policy.encode_pairs(pairs))
+    assert (torch.stack(policy.score_pairs(pairs)) == 0).all()
 
 
 @pytest.mark.parametrize("config", [TrainConfig(train_top=0), TrainConfig(fsdp=True)])
@@ -221,7 +252,7 @@ def test_logits_that_are_capped_after_the_head_are_refused():
     from transformers import Gemma2Config, Gemma2ForCausalLM
 
     config = Gemma2Config(vocab_size=50, hidden_size=32, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
-                          num_key_value_heads=1, head_dim=16, final_logit_softcapping=0.01)  # fmt: skip
+                          num_key_value_heads=1, head_dim=16, final_logit_softcapping=0.01, attn_logit_softcapping=None)  # fmt: skip
     with pytest.raises(NotImplementedError, match="LM head times"):
         Policy(Gemma2ForCausalLM(config).eval(), tiny_sft("llama")[1])
 

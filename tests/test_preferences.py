@@ -236,6 +236,29 @@ def test_broken_json_file_is_refused_with_its_line(tmp_path):
     assert refusal(path).splitlines()[1].strip().startswith(("line 2:", "line 3:"))  # Pythons differ in the place
 
 
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"split": 1}, "split must be text such as train or test, not 1"),
+        ({"chosen": "ok \ud83d"}, "half of a character"),
+        ({"prompt": [{"role": "user", "content": "\udc00"}]}, "half of a character"),
+        ({"strength": float("inf")}, "strength must be int, not inf"),
+    ],
+)
+def test_a_value_that_would_fail_later_is_a_bad_row(tmp_path, change, reason):
+    """Named with its line, before anything is trained; a row that no split has would be lost without a word."""
+    row = {"prompt": "Why?", "chosen": "Because.", "rejected": "No."}
+    message = refusal(write_jsonl(tmp_path / "pairs.jsonl", [row, row | change]))
+    assert f"line 2: {reason}" in message and "1 bad rows" in message
+
+
+def test_a_file_that_is_not_utf_8_is_named(tmp_path):
+    """What PowerShell writes with >."""
+    path = tmp_path / "pairs.jsonl"
+    path.write_text('{"prompt": "Why?", "chosen": "a", "rejected": "b"}', encoding="utf-16")
+    assert "pairs.jsonl: not UTF-8" in refusal(path) and "save it as UTF-8" in refusal(path)
+
+
 def test_empty_file_is_refused_with_its_name(tmp_path):
     """Training on nothing would fail much later and say less."""
     assert "empty.jsonl: no rows" in refusal(write_jsonl(tmp_path / "empty.jsonl", ["", "  "]))

@@ -12,12 +12,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
 from conftest import tiny_sft
+from rmtutorial.checkpoints import load_checkpoint
 from rmtutorial.history import History
 from rmtutorial.preferences import PreferencePair
-from rmtutorial.recipe import TrainConfig, batch_order, lr_factor
+from rmtutorial.recipe import TrainConfig, batch_order, freeze, lr_factor
 from rmtutorial.reward_model import RewardModel
 from rmtutorial.training import train_reward_model
 
@@ -383,6 +385,30 @@ def test_resuming_from_nothing_is_refused_with_the_folder(pairs, config, tmp_pat
         train_reward_model(reward_model(tiny_sft("llama")), pairs, config, resume_from=tmp_path / "nowhere")
 
 
+def test_the_optimizers_state_comes_back_on_the_device_of_its_weights(pairs, checkpoint):
+    """All of it, the number of the step too: fused AdamW on a GPU asks for that. The meta device stands for the GPU."""
+    rm = reward_model(tiny_sft("llama"))
+    freeze(rm, checkpoint.train_top)
+    optimizer = torch.optim.AdamW(p for p in rm.parameters() if p.requires_grad)
+    run = json.loads(Path(checkpoint.checkpoint_dir, "run.json").read_text())
+    load_checkpoint(checkpoint.checkpoint_dir, rm.to("meta"), optimizer, run)
+    states = [state for p, state in optimizer.state.items()]
+    assert states and all(value.device.type == "meta" for state in states for value in state.values())
+
+
+def test_a_checkpoint_folder_with_other_things_in_it_is_refused_before_training(pairs, config):
+    """Saving swaps the folder for a new one: what else lies in it would be gone."""
+    folder = Path(config.checkpoint_dir)
+    folder.mkdir()
+    (folder / "pairs.jsonl").write_text("mine")
+    rm = reward_model(tiny_sft("llama"))
+    before = {name: tensor.clone() for name, tensor in rm.state_dict().items()}
+    with pytest.raises(FileExistsError, match=r"holds pairs\.jsonl, which saving there would delete"):
+        train_reward_model(rm, pairs, config)
+    assert (folder / "pairs.jsonl").read_text() == "mine"
+    assert all(torch.equal(tensor, before[name]) for name, tensor in rm.state_dict().items())
+
+
 def test_a_checkpoint_is_safetensors_and_json_and_only_of_what_learns(checkpoint, tmp_path):
     """No pickle: loading a checkpoint of somebody else runs no code. No left-over beside it either."""
     files = sorted((tmp_path / "checkpoint").iterdir())
@@ -520,6 +546,27 @@ def test_compiled_training_ends_in_the_same_weights(pairs):
         train_reward_model(rm, pairs, TrainConfig(epochs=1, batch_size=2, train_top=1, compile=compiled))
         heads.append(rm.reward_head.weight.detach())
     torch.testing.assert_close(*heads, atol=1e-6, rtol=0)
+
+
+def test_rewards_are_not_rounded_to_bf16(pairs):
+    """Near 6 bf16 knows steps of 0.03: close answers would tie. Products are bf16, head and rewards float32."""
+    rm = reward_model(tiny_sft("llama"))
+    with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():
+        rewards = rm(rm.batch(rm.encode_pairs(pairs)))
+    assert rewards.dtype == torch.float32 and (rewards != rewards.bfloat16()).any()
+
+
+def test_the_precision_that_is_asked_for_wins_over_accelerates_configuration(pairs, config, monkeypatch):
+    """`accelerate config` may say bf16; fp32 means fp32, and the model's forward stays its own."""
+    plain, other = (reward_model(tiny_sft("llama")) for _ in range(2))
+    train_reward_model(plain, pairs, replace(config, precision="fp32"))
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    AcceleratorState._reset_state(reset_partial_state=True)
+    try:
+        train_reward_model(other, pairs, replace(config, precision="fp32"))
+    finally:
+        AcceleratorState._reset_state(reset_partial_state=True)
+    assert same_weights(plain, other)
 
 
 def test_bf16_products_train_too_and_leave_the_weights_in_float32(pairs):
