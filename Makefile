@@ -36,7 +36,7 @@ help:
 	@echo "make lab OFFLINE=folder  install from such a folder, without network"
 	@echo "make binder-test, colab-test, offline-test  imitate these places, 10 to 20 minutes each (Linux, root)"
 	@echo "make slides     every notebook as slides, in out/slides (fetches reveal.js and KaTeX once, with npm)"
-	@echo "make browser-test  notebooks 00 and 03 in JupyterLab in Chromium, and the slides, about 7 minutes"
+	@echo "make browser-test  notebooks 00 and 03 in JupyterLab in Chromium, and the slides, about 5 minutes"
 	@echo "make bench      speed and memory beside TRL and a plain loop, half an hour (more: see tests/bench)"
 	@echo "make lint       ruff on code and notebooks"
 
@@ -92,7 +92,8 @@ badges: setup
 	$(BIN)/python tools/launch.py $(REPO)
 
 doctor:  # without setting up: it is for machines on which that went wrong, too
-	$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) -m rmtutorial doctor
+	@test -x $(BIN)/python || { echo "Nothing is set up here yet: make lab does it"; exit 1; }
+	@$(BIN)/python -m rmtutorial doctor
 
 offline-bundle: setup
 	$(BIN)/python tools/offline_bundle.py
