@@ -84,6 +84,7 @@ def test_code_is_read_without_scrolling_sideways(page):
     notebook_page.file_browser(page)
     notebook_page.resize(page, WIDTHS[1])
     cut = page.evaluate(notebook_page.CUT_CODE)
+    notebook_page.scroll(page, 0)
     page.screenshot(path=PICTURES / f"{page.name}_{WIDTHS[1]}_without_file_browser.png")
     notebook_page.file_browser(page)
     assert cut == []
