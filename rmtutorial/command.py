@@ -104,7 +104,7 @@ def run(options):
     from rmtutorial.reward_model import RewardModel
     from rmtutorial.training import train_reward_model
 
-    accelerator = Accelerator(mixed_precision="no")  # as in training
+    accelerator = Accelerator()
     set_seed(config.seed)
     with accelerator.main_process_first():  # the embedded model is converted once
         sft = load_sft(options.model, layers=options.layers)

@@ -125,10 +125,14 @@ class FeatureCache:
             return
         if shutil.disk_usage(self.folder or tempfile.gettempdir()).free < tensor.nbytes + SPARE:
             return
-        if self.file is None:
-            self.file = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115  (open as long as the cache lives)
+        if self.file is None:  # not buffered: what was written is there; open as long as the cache lives
+            self.file = tempfile.TemporaryFile(dir=self.folder, buffering=0)  # noqa: SIM115
         place = self.file.seek(0, os.SEEK_END)
-        self.file.write(tensor.flatten().view(torch.uint8).numpy().data)
+        try:
+            if self.file.write(tensor.flatten().view(torch.uint8).numpy().data) < tensor.nbytes:
+                return
+        except OSError:  # a quota, or another program was faster
+            return
         self.kept[key] = (place, tensor.shape, tensor.dtype)  # last: known only when it is there
         self.bytes_in_file += tensor.nbytes
 
@@ -166,6 +170,7 @@ class _Reached(Exception):
 
 
 def example_key(answers, device):
-    """An example is known by its tokens, and by whether bf16 (autocast) made what is kept of it."""
-    known_by = [(a.ids, a.start) for a in answers], torch.is_autocast_enabled(device.type)
+    """An example is known by its tokens, and by the precision (autocast) of what is kept of it."""
+    precision = torch.is_autocast_enabled(device.type) and torch.get_autocast_dtype(device.type)
+    known_by = [(a.ids, a.start) for a in answers], precision
     return hashlib.blake2b(repr(known_by).encode(), digest_size=16).digest()

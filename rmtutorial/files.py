@@ -6,44 +6,42 @@ import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
-SAVED = {".safetensors", ".json", ".jinja", "merges.txt", "vocab.txt", "tokenizer.model"}  # what saves consist of
+# Of a model that was saved before: beside the files of a new one they would mislead whoever loads it.
+STALE = ("model*.safetensors", "model.safetensors.index.json", "reward_model.safetensors", "generation_config.json",
+         "chat_template.jinja", "additional_chat_templates", "added_tokens.json", "special_tokens_map.json",
+         "tokenizer*.json", "vocab.*", "merges.txt")  # fmt: skip
 
 
 @contextmanager
-def folder_aside(folder):
+def folder_aside(folder, stale=()):
     """Yield an empty temporary folder beside `folder`; on success it takes the place of `folder`.
 
-    When the body raises (disk full, Ctrl-C), the temporary folder is removed and `folder` stays as it was.
-    Raises: FileExistsError, as `refuse_foreign`.
+    What lay in `folder` and is neither written anew nor called `stale` (patterns of names) is kept. When the body
+    raises (disk full, Ctrl-C), the temporary folder is removed and `folder` stays as it was.
+    Raises: FileExistsError, as `check_folder`.
     """
-    folder = Path(folder).expanduser().resolve()
-    refuse_foreign(folder)
+    check_folder(folder)
+    folder = Path(folder).resolve()  # where a link leads, so that it stays a link
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         yield aside
         for path in (aside, *aside.rglob("*")):  # mkdtemp and safetensors make theirs private
             path.chmod(0o755 if path.is_dir() else 0o644)
-        _swap(aside, folder)
+        _swap(aside, folder, stale)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def refuse_foreign(folder):
-    """FileExistsError if `folder` holds more than what a save of a model or a run put there: it would be deleted."""
-    folder = Path(folder).expanduser().resolve()
-    if folder.exists() and not folder.is_dir():
+def check_folder(folder):
+    """FileExistsError if nothing can be saved as `folder`: it is a file, or we stand in it and it would move away."""
+    if Path(folder).exists() and not Path(folder).is_dir():
         raise FileExistsError(f"{folder} is a file; choose a folder")
-    here = list(folder.iterdir()) if folder.is_dir() else []
-    foreign = [path.name for path in here if path.is_dir() or (path.suffix not in SAVED and path.name not in SAVED)]
-    if here and not {"config.json", "run.json"} & {path.name for path in here}:
-        foreign = [path.name for path in here]  # not a save of ours at all
-    if foreign:
-        names = ", ".join(sorted(foreign)[:3]) + ", ..." * (len(foreign) > 3)
-        raise FileExistsError(f"{folder} holds {names}, which saving there would delete; choose a new folder")
+    if Path.cwd().is_relative_to(Path(folder).resolve()):
+        raise FileExistsError(f"{folder} is the working folder or one around it; choose a folder inside, or elsewhere")
 
 
-def _swap(aside, folder):
+def _swap(aside, folder, stale):
     # A folder that is not empty cannot be renamed over, so the old one steps aside first.
     if not folder.exists():
         aside.rename(folder)
@@ -54,7 +52,11 @@ def _swap(aside, folder):
         aside.rename(folder)
     except BaseException:
         old.rename(folder)
+        old.parent.rmdir()
         raise
+    for path in list(old.iterdir()):
+        if not (folder / path.name).exists() and not any(path.match(pattern) for pattern in stale):
+            path.rename(folder / path.name)
     shutil.rmtree(old.parent, ignore_errors=True)
 
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from rmtutorial.backbones import quiet_transformers
 from rmtutorial.encoding import PLAIN_TEMPLATE, Encoded, answer_tokens
 from rmtutorial.features import checksum, example_key
-from rmtutorial.files import folder_aside
+from rmtutorial.files import STALE, folder_aside
 from rmtutorial.scorer import PairScorer
 
 
@@ -165,7 +165,7 @@ class Policy(PairScorer):
 
     def save_pretrained(self, folder):
         """Save as an ordinary causal language model (safetensors) with its tokenizer, aside first, then renamed."""
-        with quiet_transformers(), folder_aside(folder) as aside:
+        with quiet_transformers(), folder_aside(folder, STALE) as aside:
             self.lm.save_pretrained(aside)
             self.tokenizer.save_pretrained(aside)
 

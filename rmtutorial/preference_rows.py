@@ -44,13 +44,20 @@ def to_pair(row):
     chosen, rejected = _answer(chosen, "chosen"), _answer(rejected, "rejected")
     if chosen == rejected:
         raise ValueError(f"chosen and rejected are identical: {chosen[:40]!r}")
-    texts = [chosen, rejected, *([prompt] if isinstance(prompt, str) else [m["content"] for m in prompt])]
-    if any("\ud800" <= letter <= "\udfff" for text in texts for letter in text):
-        raise ValueError("half of a character (a lone surrogate): a text was cut within an emoji or the like")
-    if not isinstance(row.get("split"), str | None):
-        raise ValueError(f"split must be text such as train or test, not {row['split']!r}")
+    _check_characters([chosen, rejected, str(row.get("group", "")), *_texts(prompt)])
     extra = {f.name: _detail(row[f.name], f) for f in fields(PreferencePair)[3:] if row.get(f.name) is not None}
     return PreferencePair(prompt, chosen, rejected, **extra)
+
+
+def _texts(prompt):
+    return [prompt] if isinstance(prompt, str) else [message["content"] for message in prompt]
+
+
+def _check_characters(texts):
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError:
+        raise ValueError("half of a character (a lone surrogate): a text was cut within an emoji or the like") from None
 
 
 def _detail(value, field):

@@ -36,7 +36,7 @@ def load_preferences(source=None, split="train", axis=None, size=None):
         if split not in (*known, "all"):
             raise ValueError(f"split={split!r}: choose one of {', '.join(known)} or all")
         names = SPLITS if split == "all" else [split]
-        pairs = _from_files([Path(source)] if source else [BUNDLED / f"{name}.jsonl" for name in names], split)
+        pairs = _from_files([Path(source)] if source else [BUNDLED / f"{name}.jsonl" for name in names], split, known)
     if axis is not None:
         known = sorted({pair.axis for pair in pairs} - {""})
         if axis not in known:
@@ -54,10 +54,11 @@ def _is_file(source):
     return looks_like_one
 
 
-def _from_files(paths, split):
+def _from_files(paths, split, known):
     pairs, named = [], []
     for path in paths:
         rows, errors = _read_rows(path)
+        errors += [(number, _wrong_split(row, known)) for number, row in rows if _wrong_split(row, known)]
         pairs += _checked(rows, path, errors, "line" if path.suffix == ".jsonl" else "row")
         named += [row.get("split") for _, row in rows]
     splits = [name or held for name, held in zip(named, _split_by_prompt(pairs))]
@@ -65,6 +66,13 @@ def _from_files(paths, split):
     if not chosen:
         raise ValueError(f"split={split!r}: none of the {len(pairs)} pairs; there are {', '.join(sorted(set(splits)))}")
     return chosen
+
+
+def _wrong_split(row, known):
+    """What is wrong with the row's `split`, or "": a row that no split has would be lost without a word."""
+    split = row.get("split") if isinstance(row, dict) else None
+    fine = split in (None, "", *known)
+    return "" if fine else f"split is {split!r}: must be {' or '.join(SPLITS)} (or leave the column out)"
 
 
 def _split_by_prompt(pairs):

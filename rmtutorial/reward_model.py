@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 
 from rmtutorial.backbones import keep_first_layers, quiet_transformers
 from rmtutorial.encoding import PLAIN_TEMPLATE, encode
-from rmtutorial.files import folder_aside
+from rmtutorial.files import STALE, folder_aside
 from rmtutorial.scorer import PairScorer
 
 MEAN_WEIGHTS = "reward_model.safetensors"  # a name that no other tool looks for
@@ -94,6 +94,8 @@ class RewardModel(PairScorer):
     def save_pretrained(self, folder):
         """Save weights (safetensors), config and tokenizer with its chat template, aside first, then renamed.
 
+        A model that was saved there before is replaced; other files in the folder stay.
+
         With pooling "last" the folder is an ordinary `AutoModelForSequenceClassification` with one label. With
         "mean" only rmtutorial reads it: the weights get another name, so that no tool pools them wrongly.
         """
@@ -109,7 +111,7 @@ class RewardModel(PairScorer):
             raise ValueError(f"{type(shell).__name__} has no `score` head; use a decoder such as Llama, Qwen or GPT-2")
         setattr(shell, shell.base_model_prefix, self.backbone)
         shell.score = self.reward_head
-        with quiet_transformers(), folder_aside(folder) as aside:
+        with quiet_transformers(), folder_aside(folder, STALE) as aside:
             shell.save_pretrained(aside, max_shard_size="1TB" if self.pooling == "mean" else "5GB")
             tokenizer.save_pretrained(aside)
             if self.pooling == "mean":

@@ -32,17 +32,28 @@ class PairScorer(nn.Module):
 
     @torch.no_grad()
     def _check_packing(self):
-        """NotImplementedError if the answers of a packed batch see each other: some layers are no attention at all."""
-        part = torch.arange(1, 9)
-        texts = [(part * k % self.backbone.config.vocab_size).tolist() for k in (3, 5, 7)]
-        pairs = [[Encoded(texts[0] + texts[k], 8) for k in (1, 2)], [Encoded(texts[k], 0) for k in (1, 2)]]
-        batch = tree_batch(pairs, pad_id=-1).to(self.device)
-        hidden = self.hidden(batch).float()
-        alone = [
-            self.backbone(torch.tensor([a.ids], device=self.device)).last_hidden_state[0, -1] for y in pairs for a in y
-        ]
+        """NotImplementedError if packed answers disturb each other, as they do where a layer is no attention.
+
+        One answer is changed: no state of another may move, in any precision. And states are those of answers alone.
+        """
+        size = self.backbone.config.vocab_size
+        prompt, one, two, other = ([k * i % size for i in range(1, 9)] for k in (3, 5, 7, 11))
+        states, pooled = [], []
+        for first in (one, other):
+            pairs = [[Encoded(prompt + first, 8), Encoded(prompt + two, 8)], [Encoded(one, 0), Encoded(two, 0)]]
+            batch = tree_batch(pairs, pad_id=-1).to(self.device)
+            hidden = self.hidden(batch).float()
+            states.append(hidden[len(prompt + first) :])  # (24, H): all that comes after the answer that differs
+            pooled.append(batch.pool @ hidden)
+        if not states[0].isfinite().all():
+            raise ValueError(
+                "states are not finite: NaN among the weights, or float16 overflows; take bfloat16 or float32"
+            )
+        answers = (answer for pair in pairs for answer in pair)
+        alone = [self.backbone(torch.tensor([y.ids], device=self.device)).last_hidden_state[0, -1] for y in answers]
         alone = torch.stack(alone).float().view(2, 2, -1)
-        if not (batch.pool @ hidden - alone).norm() < 0.05 * alone.norm():  # rounding, in bf16 too, is far below
+        moved = (states[0] - states[1]).norm(dim=-1) > 1e-3 * states[0].norm(dim=-1)
+        if moved.any() or (pooled[1] - alone).norm() > 0.05 * alone.norm():  # rounding, in bf16 too, is far below
             raise NotImplementedError(
                 f"{type(self.backbone).__name__}: its layers mix the answers of a batch, so scores would be wrong; "
                 "use a decoder with ordinary attention in every layer, such as Llama, Qwen3 or GPT-2"

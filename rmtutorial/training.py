@@ -17,7 +17,7 @@ from rmtutorial.checkpoints import fingerprint, load_checkpoint, save_checkpoint
 from rmtutorial.encoding import drop_identical
 from rmtutorial.evaluation import evaluate
 from rmtutorial.features import FeatureCache, frozen_layers
-from rmtutorial.files import refuse_foreign
+from rmtutorial.files import check_folder
 from rmtutorial.history import History
 from rmtutorial.losses import bradley_terry_loss
 from rmtutorial.probe import measures
@@ -36,10 +36,9 @@ def train_reward_model(rm, pairs, config=None, held_out=None, resume_from=None, 
         resume_from: a checkpoint folder; the run goes on as if it had never stopped.
         cache: FeatureCache of the frozen layers, to share between runs; by default the run has one of its own.
     Returns: History.
-    Raises: ValueError for bad settings or no pairs; FileExistsError when `config.checkpoint_dir` holds something else
-        than a checkpoint; FloatingPointError, naming the pairs, when a loss or gradient
-        is not finite (the weights are then those of the last good step); KeyboardInterrupt after Ctrl-C, when the
-        run has been saved to `config.checkpoint_dir`.
+    Raises: ValueError for bad settings or no pairs; FileExistsError if `config.checkpoint_dir` cannot be a folder;
+        FloatingPointError, naming the pairs, when a loss or gradient is not finite (the weights are then those of the
+        last good step); KeyboardInterrupt after Ctrl-C, when the run has been saved to `config.checkpoint_dir`.
     """
     config = config or TrainConfig()
     freeze(rm, config.train_top)
@@ -48,11 +47,10 @@ def train_reward_model(rm, pairs, config=None, held_out=None, resume_from=None, 
     if not pairs:
         raise ValueError("no pairs to train on, or none whose answers differ after cutting (max_length)")
     batches = batch_order(len(pairs), config)  # indices of the pairs of every step
-    refuse_foreign(config.checkpoint_dir)
+    check_folder(config.checkpoint_dir)
     run = fingerprint(rm, pairs, config)
-    accelerator = Accelerator(
-        mixed_precision="no"
-    )  # `autocast` below does it, whatever accelerate's configuration says
+    accelerator = Accelerator()
+    accelerator.native_amp, accelerator.scaler = False, None  # `autocast` below does it, not accelerate's configuration
     rm.to(accelerator.device)
     cache = _cache(rm, config, cache)
     if config.compile:
@@ -111,10 +109,9 @@ def train_dpo(policy, pairs, config=None, held_out=None, resume_from=None, cache
     config = config or TrainConfig()
     if config.train_top == 0 or config.fsdp:
         raise ValueError(f"train_top={config.train_top}, fsdp={config.fsdp}: DPO trains 1 layer or more, without FSDP")
-    if resume_from and policy.reference_weights is not None:
-        policy.reset()  # stopped in this session: its reference is what the run started from
     freeze(policy, config.train_top)
-    policy.fix_reference()
+    if not resume_from or policy.reference_weights is None:  # else stopped in this session: it goes on with its own
+        policy.fix_reference()
     if cache is None and config.cache:
         cache = FeatureCache()  # worth it in one epoch too: the reference reads every pair as well
     return train_reward_model(policy, pairs, config, held_out, resume_from, cache)

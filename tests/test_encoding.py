@@ -253,15 +253,16 @@ def test_micro_batches_fill_the_budget():
     assert micro_batches([short, long, short, short], max_tokens=5) == [[1], [0], [2], [3]]
 
 
-def test_a_model_whose_layers_mix_packed_answers_is_refused():
-    """Linear attention reads straight through the row: the rejected answer would see the chosen one."""
+@pytest.mark.parametrize("std", [0.2, 32**-0.5, 0.02])
+def test_a_model_whose_layers_mix_packed_answers_is_refused(std):
+    """Linear attention reads straight through the row, however weakly: the rejected answer would see the chosen one."""
     from transformers import Qwen3NextConfig, Qwen3NextForCausalLM
 
     config = Qwen3NextConfig(
         vocab_size=320, hidden_size=32, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
         num_key_value_heads=1, head_dim=16, layer_types=["linear_attention", "full_attention"], num_experts=0,
         linear_num_key_heads=2, linear_num_value_heads=2, linear_key_head_dim=8, linear_value_head_dim=8,
-        mlp_only_layers=[0, 1], initializer_range=0.2,
+        mlp_only_layers=[0, 1], initializer_range=std,
     )  # fmt: skip
     torch.manual_seed(0)
     model, tokenizer = Qwen3NextForCausalLM(config).eval(), tiny_sft("llama")[1]
@@ -281,3 +282,17 @@ def test_grouped_heads_are_the_same_as_repeated_ones():
     grouped, _ = tree_attention(None, query, key, value, None, trees=trees)
     repeated = [x.repeat_interleave(2, dim=1) for x in (key, value)]
     torch.testing.assert_close(tree_attention(None, query, *repeated, None, trees=trees)[0], grouped)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_models_with_attention_in_every_layer_are_taken_in_every_precision(sft, dtype):
+    """Rounding is no leak."""
+    Policy(sft[0].to(dtype), sft[1])
+
+
+def test_weights_that_are_not_finite_are_called_so(sft):
+    """And not a fault of the layers."""
+    with torch.no_grad():
+        next(p for p in sft[0].parameters() if p.ndim == 2)[:] = torch.nan
+    with pytest.raises(ValueError, match="states are not finite"):
+        RewardModel.from_sft(*sft, layers=None)

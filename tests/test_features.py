@@ -1,6 +1,7 @@
 """The features of frozen layers: computed once, the same results, forgotten when anything changes."""
 
 import copy
+import io
 from types import SimpleNamespace
 
 import pytest
@@ -146,6 +147,25 @@ def test_a_full_disk_costs_time_and_not_the_run(rm, pairs, train_top, monkeypatc
     assert len(cache) == 0 and cache.file is None
     for p, q in zip(rm.parameters(), other.parameters()):
         torch.testing.assert_close(p, q, atol=1e-5, rtol=0)
+
+
+def test_a_write_that_fails_costs_time_and_not_the_run(rm, pairs):
+    """A quota does not show in the free space: half of an example was written when the disk said no."""
+
+    class Full(io.BytesIO):
+        def write(self, data):
+            if self.tell() > 5000:
+                raise OSError("disk quota exceeded")
+            return super().write(data[: len(data) // 2]) if self.tell() > 3000 else super().write(data)
+
+    cache = FeatureCache(memory=0)
+    freeze(rm, 2)
+    cache.belongs_to(rm)
+    cache.file = Full()
+    expected = evaluate(rm, pairs).margin
+    for _ in range(2):
+        assert evaluate(rm, pairs, cache=cache).margin == pytest.approx(expected, abs=1e-5)
+    assert len(cache) < len(pairs)
 
 
 def test_another_text_template_or_cut_is_another_example(rm, pairs):

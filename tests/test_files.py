@@ -4,35 +4,47 @@ from pathlib import Path
 
 import pytest
 
-from rmtutorial.files import folder_aside
+from rmtutorial.files import STALE, folder_aside
 
 
-def save(folder, text="new"):
-    with folder_aside(folder) as aside:
+def save(folder, text="new", stale=STALE):
+    with folder_aside(folder, stale) as aside:
         (aside / "config.json").write_text(text)
 
 
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
 def test_a_save_takes_the_place_of_the_one_before(tmp_path):
-    """Whole, and nothing is left beside it."""
+    """Its weights in other files and its tokenizer too, or they would be loaded with the new configuration."""
     save(tmp_path / "model", "old")
-    (tmp_path / "model" / "vocab.txt").write_text("of the old model")
+    for name in ("model-00001-of-00002.safetensors", "reward_model.safetensors", "vocab.json", "chat_template.jinja"):
+        (tmp_path / "model" / name).write_text("of the old model")
     save(tmp_path / "model")
-    assert [p.name for p in (tmp_path / "model").iterdir()] == ["config.json"]
-    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+    assert names(tmp_path / "model") == ["config.json"] and names(tmp_path) == ["model"]
+    assert (tmp_path / "model" / "config.json").read_text() == "new"
 
 
-@pytest.mark.parametrize(
-    "names", [["thesis.txt"], ["data.json"], ["config.json", "notes.md"], ["config.json", "other/x"]]
-)
-def test_a_folder_that_holds_something_else_is_refused_and_stays(tmp_path, names):
-    """Without config.json or run.json it is no save; with them it may hold no other files and no folders."""
-    for name in names:
-        (tmp_path / "mine" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "mine" / name).write_text("mine")
-    with pytest.raises(FileExistsError, match="which saving there would delete"):
-        save(tmp_path / "mine")
-    assert all((tmp_path / "mine" / name).read_text() == "mine" for name in names)
-    assert [p.name for p in tmp_path.iterdir()] == ["mine"]
+def test_whatever_else_lies_in_the_folder_stays(tmp_path):
+    """Notes, data, other models in it, and what file managers and Jupyter leave everywhere."""
+    mine = ["thesis.txt", "pairs.json", "adapter.safetensors", ".DS_Store", ".ipynb_checkpoints/x", "other/config.json"]
+    for name in mine:
+        (tmp_path / "models" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "models" / name).write_text("mine")
+    for text in ("first", "second"):
+        save(tmp_path / "models", text)
+        assert all((tmp_path / "models" / name).read_text() == "mine" for name in mine)
+        assert (tmp_path / "models" / "config.json").read_text() == text
+    assert names(tmp_path) == ["models"]
+
+
+def test_a_checkpoint_in_the_folder_of_a_model_leaves_the_model(tmp_path):
+    """Without patterns of stale files only those of the same name are replaced."""
+    save(tmp_path / "model", "model")
+    with folder_aside(tmp_path / "model") as aside:
+        (aside / "run.json").write_text("run")
+    assert names(tmp_path / "model") == ["config.json", "run.json"]
 
 
 def test_a_file_in_its_place_is_refused(tmp_path):
@@ -40,6 +52,15 @@ def test_a_file_in_its_place_is_refused(tmp_path):
     with pytest.raises(FileExistsError, match="is a file"):
         save(tmp_path / "model")
     assert (tmp_path / "model").read_text() == "mine"
+
+
+@pytest.mark.parametrize("folder", [".", ".."])
+def test_the_working_folder_is_refused(tmp_path, monkeypatch, folder):
+    """It would be renamed under our feet."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(FileExistsError, match="working folder"):
+        save(folder)
 
 
 def test_a_link_to_a_folder_on_another_disk_stays_a_link(tmp_path):
@@ -66,4 +87,4 @@ def test_when_the_last_step_fails_the_old_one_is_back(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "rename", refuse)
     with pytest.raises(PermissionError):
         save(tmp_path / "model")
-    assert (tmp_path / "model" / "config.json").read_text() == "old"
+    assert (tmp_path / "model" / "config.json").read_text() == "old" and names(tmp_path) == ["model"]

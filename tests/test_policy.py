@@ -1,6 +1,7 @@
 """The policy and its implicit reward, against plain forwards of the language model and against DPO's formula."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -151,6 +152,23 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_policy(pairs, tmp_path):
     whole = {name: tensor.clone() for name, tensor in policy.state_dict().items()}
     train_dpo(policy, pairs, config, resume_from=tmp_path / "c")
     assert all(torch.equal(tensor, whole[name]) for name, tensor in policy.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [({"checkpoint": "typo"}, FileNotFoundError), ({"lr": 1e-5}, ValueError), ({"train_top": 1}, ValueError)],
+)
+def test_a_resume_that_is_refused_costs_nothing(pairs, tmp_path, change, error):
+    """The trained weights are still there, and so is the reference."""
+    config = TrainConfig(epochs=1, batch_size=2, train_top=2, checkpoint_every=2, checkpoint_dir=str(tmp_path / "c"))
+    policy = Policy(*tiny_sft("llama"))
+    train_dpo(policy, pairs, config)
+    before, rewards = copy.deepcopy(policy.state_dict()), policy.score_pairs(pairs)[0]
+    folder = tmp_path / change.pop("checkpoint", "c")
+    with pytest.raises(error):
+        train_dpo(policy, pairs, replace(config, **change), resume_from=folder)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in policy.state_dict().items())
+    assert torch.equal(policy.score_pairs(pairs)[0], rewards) and rewards.abs().max() > 0
 
 
 def test_under_autocast_the_reference_does_not_stand_in_for_the_policy(policy, pairs):

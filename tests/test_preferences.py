@@ -239,7 +239,9 @@ def test_broken_json_file_is_refused_with_its_line(tmp_path):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"split": 1}, "split must be text such as train or test, not 1"),
+        ({"split": 1}, "split is 1: must be train or test"),
+        ({"split": "validation"}, "split is 'validation': must be train or test"),
+        ({"group": "x\ud83d"}, "half of a character"),
         ({"chosen": "ok \ud83d"}, "half of a character"),
         ({"prompt": [{"role": "user", "content": "\udc00"}]}, "half of a character"),
         ({"strength": float("inf")}, "strength must be int, not inf"),

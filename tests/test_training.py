@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
@@ -396,17 +397,23 @@ def test_the_optimizers_state_comes_back_on_the_device_of_its_weights(pairs, che
     assert states and all(value.device.type == "meta" for state in states for value in state.values())
 
 
-def test_a_checkpoint_folder_with_other_things_in_it_is_refused_before_training(pairs, config):
-    """Saving swaps the folder for a new one: what else lies in it would be gone."""
+def test_other_things_in_the_checkpoint_folder_neither_stop_the_run_nor_get_lost(pairs, config):
+    """Notes from before, and what a file manager puts there meanwhile."""
     folder = Path(config.checkpoint_dir)
     folder.mkdir()
-    (folder / "pairs.jsonl").write_text("mine")
+    (folder / "notes.md").write_text("mine")
     rm = reward_model(tiny_sft("llama"))
-    before = {name: tensor.clone() for name, tensor in rm.state_dict().items()}
-    with pytest.raises(FileExistsError, match=r"holds pairs\.jsonl, which saving there would delete"):
-        train_reward_model(rm, pairs, config)
-    assert (folder / "pairs.jsonl").read_text() == "mine"
-    assert all(torch.equal(tensor, before[name]) for name, tensor in rm.state_dict().items())
+    in_forward(rm, 4, (folder / ".DS_Store").touch)
+    train_reward_model(rm, pairs, replace(config, checkpoint_every=2))
+    files = ["history.json", "notes.md", "optimizer.safetensors", "run.json", "weights.safetensors"]
+    assert sorted(path.name for path in folder.iterdir()) == [".DS_Store", *files]
+
+
+def test_a_checkpoint_folder_that_cannot_be_is_refused_before_training(pairs, config):
+    """It is a file: better known now than at the first save."""
+    Path(config.checkpoint_dir).write_text("mine")
+    with pytest.raises(FileExistsError, match="is a file; choose a folder"):
+        train_reward_model(reward_model(tiny_sft("llama")), pairs, config)
 
 
 def test_a_checkpoint_is_safetensors_and_json_and_only_of_what_learns(checkpoint, tmp_path):
@@ -556,17 +563,21 @@ def test_rewards_are_not_rounded_to_bf16(pairs):
     assert rewards.dtype == torch.float32 and (rewards != rewards.bfloat16()).any()
 
 
-def test_the_precision_that_is_asked_for_wins_over_accelerates_configuration(pairs, config, monkeypatch):
-    """`accelerate config` may say bf16; fp32 means fp32, and the model's forward stays its own."""
+@pytest.mark.parametrize("by", ["environment", "another Accelerator"])
+def test_the_precision_that_is_asked_for_wins_over_accelerates_configuration(pairs, config, monkeypatch, by):
+    """`accelerate config` or a Trainer earlier in the kernel may say bf16; fp32 means fp32, and forward stays as it was."""
     plain, other = (reward_model(tiny_sft("llama")) for _ in range(2))
     train_reward_model(plain, pairs, replace(config, precision="fp32"))
-    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
     AcceleratorState._reset_state(reset_partial_state=True)
+    if by == "environment":
+        monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    else:
+        Accelerator(mixed_precision="bf16", cpu=True)
     try:
         train_reward_model(other, pairs, replace(config, precision="fp32"))
     finally:
         AcceleratorState._reset_state(reset_partial_state=True)
-    assert same_weights(plain, other)
+    assert same_weights(plain, other) and plain.score("Why?", "We see.") == other.score("Why?", "We see.")
 
 
 def test_bf16_products_train_too_and_leave_the_weights_in_float32(pairs):
