@@ -58,7 +58,7 @@ def _from_files(paths, split, known):
     pairs, named = [], []
     for path in paths:
         rows, errors = _read_rows(path)
-        errors += [(number, _wrong_split(row, known)) for number, row in rows if _wrong_split(row, known)]
+        errors += [(number, wrong) for number, row in rows if (wrong := _wrong_split(row, known))]
         pairs += _checked(rows, path, errors, "line" if path.suffix == ".jsonl" else "row")
         named += [row.get("split") for _, row in rows]
     splits = [name or held for name, held in zip(named, _split_by_prompt(pairs))]

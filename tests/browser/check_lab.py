@@ -80,6 +80,7 @@ def test_nothing_is_cut_off_on_the_right(page, width):
 def test_code_is_read_without_scrolling_sideways(page):
     """On a laptop as Lab opens it; on a projector with the file browser closed (Ctrl+B)."""
     notebook_page.resize(page, WIDTHS[0])
+    assert page.locator(notebook_page.CODE).count() == len(notebook_page.prompts(page))  # all of it is looked at
     assert page.evaluate(notebook_page.CUT_CODE) == []
     notebook_page.file_browser(page)
     notebook_page.resize(page, WIDTHS[1])

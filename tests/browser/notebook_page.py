@@ -32,6 +32,7 @@ TOO_WIDE = """() => {
     return found;
 }"""
 
+CODE = ".jp-Notebook .jp-CodeCell .jp-CodeMirrorEditor .cm-scroller"
 # Code that is read only by scrolling sideways.
 CUT_CODE = """() => [...document.querySelectorAll('.jp-Notebook .jp-Cell')].flatMap((cell, i) =>
     [...cell.querySelectorAll('.jp-CodeMirrorEditor .cm-scroller')]
