@@ -51,11 +51,11 @@ def load_sft(name=None, layers=None, dtype=torch.float32):
     """
     # Text and no Path: on Windows that would make owner\\name of a Hub id.
     folder = embedded_model() if name is None else os.path.expanduser(name)  # noqa: PTH111
-    with quiet_transformers(), _explained(name, folder):
+    with quiet_transformers(), explained(name, folder):
         config = AutoConfig.from_pretrained(folder)
     if layers is not None:
         keep_first_layers(config, layers)
-    with quiet_transformers(), _explained(name, folder):
+    with quiet_transformers(), explained(name, folder):
         model = AutoModelForCausalLM.from_pretrained(folder, config=config, dtype=dtype)
         tokenizer = AutoTokenizer.from_pretrained(folder)
     if tokenizer.pad_token is None:
@@ -158,8 +158,14 @@ def quiet_transformers():
             logging.enable_progress_bar()
 
 
+def is_path(name):
+    """Is this a folder's path, rather than an id on the Hub (gpt2, owner/name)?"""
+    text = str(name)
+    return isinstance(name, Path) or text.startswith((".", "/", "~")) or text.count("/") > 1 or "\\" in text
+
+
 @contextmanager
-def _explained(name, folder):
+def explained(name, folder):
     """Turn what goes wrong while loading into one sentence that says what to do."""
     try:
         yield
@@ -171,9 +177,9 @@ def _explained(name, folder):
             ) from error
         if Path(folder).is_dir():
             raise ModelNotAvailable(f"{name} is a folder, but no model can be loaded from it: {error}") from error
-        if str(name).startswith((".", "/", "~")) or str(name).count("/") > 1 or "\\" in str(name):
+        if is_path(name):
             raise ModelNotAvailable(
-                f"{name}: no such folder. Check the path, or call load_sft() without a name."
+                f"{name}: no such folder. Check the path; load_sft() without a name takes the embedded model."
             ) from error
         if not isinstance(error, OSError):  # it was found, and something else is wrong
             raise ModelNotAvailable(f"{name!r} cannot be used: {error}") from error
@@ -188,8 +194,8 @@ def _hub_message(name, error):
     if "RepositoryNotFoundError" in reasons or "GatedRepoError" in reasons:
         return f"{name!r} is not a model on the Hub that you may read. Check the spelling, or run: hf auth login"
     return (
-        f"The Hub could not be reached for {name!r} and it is not in the local Hub cache. Call load_sft() for the "
-        f"embedded model, or on a machine with network run: hf download {name} --local-dir FOLDER, and pass FOLDER."
+        f"{name!r} is no folder, and the Hub could not be reached for it; nor is it in the local Hub cache. load_sft() "
+        f"without a name takes the embedded model; or, where there is network: hf download {name} --local-dir FOLDER."
     )
 
 

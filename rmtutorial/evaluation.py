@@ -52,6 +52,13 @@ class PairReport:
         ]  # fmt: skip
         return pandas.DataFrame(columns, index=list(rows)).rename_axis("axis")
 
+    def to_dict(self):
+        """Plain numbers, for JSON: one entry for all rows, and one an axis under `by_axis`."""
+        names = ("n", "accuracy", "interval", "loss", "margin", "longer_wins")
+        return {name: getattr(self, name) for name in names} | {
+            "by_axis": {axis: report.to_dict() for axis, report in self.by_axis.items()}
+        }
+
     def __str__(self):
         low, high = self.interval
         return (
@@ -72,6 +79,26 @@ def evaluate(rm, pairs, by_axis=True, cache=None):
     report = _report(rewards, lengths)
     report.by_axis = {axis: _report(rewards[i], lengths[i]) for axis, i in rows.items()}
     return report
+
+
+def measures(rewards, centering=0.0):
+    """What a History row says of the rewards (B, 2) of one batch."""
+    r_chosen, r_rejected = rewards.unbind(1)
+    return {
+        "loss": bradley_terry_loss(r_chosen, r_rejected, centering=centering).item(),
+        "accuracy": pairwise_accuracy(r_chosen, r_rejected),
+        "margin": (r_chosen - r_rejected).mean().item(),
+        "reward_chosen": r_chosen.mean().item(),
+        "reward_rejected": r_rejected.mean().item(),
+        "reward_mean": rewards.mean().item(),
+        "reward_std": rewards.std().item(),
+    }
+
+
+def summary(rewards):
+    """What a History keeps of held-out rewards (N, 2)."""
+    found = measures(rewards)
+    return {key: found[key] for key in ("loss", "accuracy", "margin", "reward_chosen", "reward_rejected")}
 
 
 def accuracy_table(scores):

@@ -57,6 +57,17 @@ def pooled_features(rm, pairs, cache=None):
     return rm.pooled_encoded(rm.encode_pairs(pairs), cache=cache)
 
 
+def cache_of_run(rm, config, cache=None):
+    """The FeatureCache of a training run, the one that is given or a new one; None where it would be of no use.
+
+    What frozen layers give is worth keeping if there are frozen layers and another epoch, or run, asks for it.
+    """
+    again = cache is not None or config.epochs > 1
+    if not (config.cache and again) or config.fsdp or not frozen_layers(rm.backbone):
+        return None
+    return (cache if cache is not None else FeatureCache()).belongs_to(rm)
+
+
 class FeatureCache:
     """Keeps, for each example, what the frozen layers make of it.
 

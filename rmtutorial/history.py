@@ -1,6 +1,7 @@
 """The record of a training run: what was measured at every step, and what the figures draw."""
 
 import json
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,3 +39,16 @@ class History:
     @classmethod
     def load(cls, path):
         return cls(**json.loads(Path(path).read_text(encoding="utf-8")))
+
+
+class Clock:
+    """Seconds and distinct tokens of a run, those before a stop included."""
+
+    def __init__(self, history):
+        last = history.steps[-1] if history.steps else {"seconds": 0.0, "tokens": 0}
+        self.started = time.perf_counter() - last["seconds"]
+        self.tokens = last["tokens"]
+
+    def after(self, tokens):
+        self.tokens += tokens
+        return {"tokens": self.tokens, "seconds": time.perf_counter() - self.started}

@@ -38,10 +38,10 @@ def to_pair(row):
         raise ValueError(f"chosen and rejected are identical: {str(chosen)[:40]!r}")
     if prompt is None:
         prompt, chosen, rejected = _split_off_prompt(chosen, rejected)
-    _check_prompt(prompt)
+    check_prompt(prompt)
     if isinstance(prompt, list) and len(prompt) == 1 and prompt[0].get("role") == "user":
         prompt = prompt[0]["content"]
-    chosen, rejected = _answer(chosen, "chosen"), _answer(rejected, "rejected")
+    chosen, rejected = answer_text(chosen, "chosen"), answer_text(rejected, "rejected")
     if chosen == rejected:
         raise ValueError(f"chosen and rejected are identical: {chosen[:40]!r}")
     _check_characters([chosen, rejected, str(row.get("group", "")), *_texts(prompt)])
@@ -67,7 +67,8 @@ def _detail(value, field):
         raise ValueError(f"{field.name} must be {field.type.__name__}, not {value!r}") from None
 
 
-def _answer(value, column):
+def answer_text(value, column):
+    """The text of an answer, which may come as text or as one assistant message."""
     if isinstance(value, list):
         if len(value) != 1 or not isinstance(value[0], dict) or value[0].get("role") != "assistant":
             raise ValueError(f"{column} must be text or exactly one assistant message")
@@ -79,7 +80,8 @@ def _answer(value, column):
     return value
 
 
-def _check_prompt(prompt):
+def check_prompt(prompt):
+    """ValueError unless the prompt is text, or chat messages with texts."""
     messages = prompt if isinstance(prompt, list) else [{"content": prompt}]
     texts = [message.get("content") if isinstance(message, dict) else None for message in messages]
     if not texts or not all(isinstance(text, str) for text in texts):

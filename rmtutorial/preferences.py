@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rmtutorial.preference_rows import BadPreferences, PreferencePair, to_pair
 
-__all__ = ["BadPreferences", "PreferencePair", "load_preferences"]
+__all__ = ["BadPreferences", "PreferencePair", "load_preferences", "read_rows"]
 
 BUNDLED = Path(__file__).parent / "data"
 SPLITS = ("train", "test")  # of a learner's own file
@@ -57,7 +57,7 @@ def _is_file(source):
 def _from_files(paths, split, known):
     pairs, named = [], []
     for path in paths:
-        rows, errors = _read_rows(path)
+        rows, errors = read_rows(path)
         errors += [(number, wrong) for number, row in rows if (wrong := _wrong_split(row, known))]
         pairs += _checked(rows, path, errors, "line" if path.suffix == ".jsonl" else "row")
         named += [row.get("split") for _, row in rows]
@@ -97,8 +97,13 @@ def _prompt_key(pair):
     return "prompt " + json.dumps(pair.prompt)
 
 
-def _read_rows(path):
-    """(line or row number, row) for every readable row, and what could not be read."""
+def read_rows(path):
+    """[(line or row number, row), ...] of every readable row of a file, and of what could not be read.
+
+    Raises: FileNotFoundError; BadPreferences when nothing can be read.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
     if path.suffix == ".parquet":
         import pandas  # slow to import, and only needed here
 

@@ -9,7 +9,7 @@ import torch
 
 from rmtutorial.backbones import decoder_layers, final_norm
 from rmtutorial.encoding import micro_batches
-from rmtutorial.evaluation import pairwise_accuracy, wilson_interval
+from rmtutorial.evaluation import measures, summary, wilson_interval
 from rmtutorial.history import History
 from rmtutorial.losses import bradley_terry_loss
 from rmtutorial.recipe import TrainConfig, batch_order, lr_factor
@@ -93,22 +93,7 @@ def layer_features(rm, pairs, max_tokens=2048):
     return features
 
 
-def measures(rewards, centering=0.0):
-    """What a History row says of the rewards (B, 2) of one batch."""
-    r_chosen, r_rejected = rewards.unbind(1)
-    return {
-        "loss": bradley_terry_loss(r_chosen, r_rejected, centering=centering).item(),
-        "accuracy": pairwise_accuracy(r_chosen, r_rejected),
-        "margin": (r_chosen - r_rejected).mean().item(),
-        "reward_chosen": r_chosen.mean().item(),
-        "reward_rejected": r_rejected.mean().item(),
-        "reward_mean": rewards.mean().item(),
-        "reward_std": rewards.std().item(),
-    }
-
-
 @torch.no_grad()
 def judge(features, w):
     """What the head `w` makes of features (B, 2, H): loss, accuracy, margin, mean rewards of chosen and rejected."""
-    found = measures(features @ w)
-    return {key: found[key] for key in ("loss", "accuracy", "margin", "reward_chosen", "reward_rejected")}
+    return summary(features @ w)

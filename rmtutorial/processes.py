@@ -12,21 +12,22 @@ from transformers import AutoModel
 
 from rmtutorial.backbones import decoder_layers
 from rmtutorial.encoding import micro_batches
+from rmtutorial.recipe import adamw
 
 
-def prepare(accelerator, rm, optimizer_of, fsdp):
+def prepare(accelerator, rm, config):
     """(model, optimizer): the model to call in training, which is `rm` itself or a wrapper around it."""
     if accelerator.distributed_type == DistributedType.FSDP:
         raise ValueError("start `accelerate launch` without --use_fsdp and set fsdp=True (--fsdp true) instead")
-    if not fsdp:
-        return accelerator.prepare(rm, optimizer_of(rm))
+    if not config.fsdp:
+        return accelerator.prepare(rm, adamw(rm, config))
     if accelerator.num_processes == 1:
         raise ValueError("fsdp=True needs several processes: start with `accelerate launch --num_processes N`")
     rm.to(accelerator.device)
     for layer in decoder_layers(rm.backbone):
         fully_shard(layer)
     fully_shard(rm)
-    return rm, accelerator.prepare(optimizer_of(rm))
+    return rm, accelerator.prepare(adamw(rm, config))
 
 
 def parts_of_process(examples, max_tokens, process, processes):

@@ -18,18 +18,18 @@ class TrainConfig:
     epochs: int = 2  # passes over the pairs; with tens of thousands of pairs one is enough, and more overfit
     batch_size: int = 8  # pairs an optimizer step
     lr: float = 1e-4  # of the backbone, at its highest
-    head_lr: float = 1e-3  # of the reward head, which starts from zero and has far to go
+    head_lr: float = 1e-3  # of the reward head; it starts from zero and has far to go
     train_top: int | None = 8  # how many of the top layers learn; 0 for the head only, None ("all") for all
-    warmup: float = 0.1  # share of the steps in which the learning rate rises from 0; then it falls linearly to 0
-    weight_decay: float = 0.0  # of AdamW: pulls weights to 0, which few steps do not need
+    warmup: float = 0.1  # share of the steps with a rising learning rate; then it falls linearly to 0
+    weight_decay: float = 0.0  # of AdamW; pulls weights to 0, which few steps do not need
     clip: float = 1.0  # the gradient is scaled down to this norm; 0: it is left as it is
-    centering: float = 0.0  # weight of (r_chosen + r_rejected)^2; 0.01 keeps rewards around 0
-    seed: int = 0  # of the order of the pairs, the only random thing here
-    micro_batch_tokens: int = 512  # forward and backward at most so many tokens at a time: memory against speed
-    precision: str = "auto"  # fp32; bf16 (products in bf16, weights stay fp32); auto: bf16 where the GPU has it
-    cache: bool = True  # compute the frozen layers once for each pair and keep what they give
-    fsdp: bool = False  # several processes: share weights and AdamW's state out among them instead of copying (DDP)
-    compile: bool = False  # torch.compile the MLPs: worth its minute of compiling on a GPU with many pairs
+    centering: float = 0.0  # weight of the penalty on (r_chosen + r_rejected)^2; 0.01 keeps rewards around 0
+    seed: int = 0  # of the order of the pairs; the only random thing here
+    micro_batch_tokens: int = 512  # at most so many tokens a forward and backward; memory against speed
+    precision: str = "auto"  # auto, fp32 or bf16; bf16: products in bf16, weights stay fp32; auto: where the GPU has it
+    cache: bool = True  # compute what frozen layers give once for each pair; and keep it
+    fsdp: bool = False  # share weights and optimizer state out among processes; else each has a copy (DDP)
+    compile: bool = False  # torch.compile the MLPs; worth its minute of compiling on a GPU with many pairs
     eval_every: int = 0  # evaluate on held-out pairs every so many steps; 0: after each epoch
     checkpoint_every: int = 0  # save the run every so many steps; 0: only when it is stopped by Ctrl-C
     checkpoint_dir: str = "out/checkpoint"  # where a stopped run is kept
@@ -101,3 +101,16 @@ def lr_factor(step, steps, warmup):
     """Linear warm-up, then linear decay: the factor on the learning rate in step 0, 1, ..., steps - 1."""
     rise = math.ceil(warmup * steps)
     return (step + 1) / (rise + 1) if step < rise else (steps - step) / max(1, steps - rise)
+
+
+def adamw(rm, config):
+    """The optimizer of what learns."""
+    return torch.optim.AdamW(parameter_groups(rm, config), fused=True)
+
+
+def lr_schedule(optimizer, config, steps, done=0):
+    """The learning rates of a run of `steps` steps, `done` of which are over."""
+    for group in optimizer.param_groups:
+        group["initial_lr"] = group["lr"]  # LambdaLR wants it when it starts in the middle
+    factor = lambda step: lr_factor(step, steps, config.warmup)  # noqa: E731
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor, last_epoch=done - 1)

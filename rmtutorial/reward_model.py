@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
-from rmtutorial.backbones import keep_first_layers, quiet_transformers
-from rmtutorial.encoding import PLAIN_TEMPLATE, encode
+from rmtutorial.backbones import explained, is_path, keep_first_layers, quiet_transformers
+from rmtutorial.encoding import PLAIN_TEMPLATE
 from rmtutorial.files import STALE, folder_aside
 from rmtutorial.scorer import PairScorer
 
@@ -88,7 +88,7 @@ class RewardModel(PairScorer):
         for prompt, response in prompts_and_responses:
             if not response.strip():
                 raise ValueError(f"empty response to {prompt!r}: there is nothing to score")
-        examples = [[encode(self.tokenizer, p, r, self.max_length)] for p, r in prompts_and_responses]
+        examples = [self.encode(p, [r]) for p, r in prompts_and_responses]
         return self.score_encoded(examples)[:, 0]
 
     def save_pretrained(self, folder):
@@ -120,34 +120,54 @@ class RewardModel(PairScorer):
 
     @classmethod
     def from_pretrained(cls, folder, dtype=torch.float32):
-        """Load a folder saved by `save_pretrained`, or by another tool: a decoder with one label and a `score` head."""
-        if not (Path(folder) / "config.json").is_file():
-            raise FileNotFoundError(
-                f"{folder}: no reward model here (no config.json); pass the folder of save_pretrained"
-            )
-        config = AutoConfig.from_pretrained(folder)
-        if config.num_labels != 1:
-            raise ValueError(
-                f"{folder}: {config.num_labels} labels where a reward model has one. A language model? Use from_sft."
-            )
-        settings = getattr(config, "rmtutorial", {"pooling": "last"})
-        with quiet_transformers():
-            if settings["pooling"] == "mean":
-                shell = AutoModelForSequenceClassification.from_config(config, dtype=dtype)
-                shell.load_state_dict(load_file(Path(folder) / MEAN_WEIGHTS))
-            else:
-                shell, info = AutoModelForSequenceClassification.from_pretrained(
-                    folder, config=config, dtype=dtype, output_loading_info=True
-                )
-                if info["missing_keys"]:  # transformers would fill them with random numbers
-                    raise ValueError(f"{folder}: no weights for {', '.join(sorted(info['missing_keys']))}")
-            tokenizer = AutoTokenizer.from_pretrained(folder)
+        """Load a folder saved by `save_pretrained`, or by another tool: a decoder with one label and a `score` head.
+
+        Raises: as `load_classifier`; NotImplementedError for an architecture whose answers cannot be packed
+            (`classifier.load_scorer` reads those too).
+        """
+        shell, tokenizer, settings = load_classifier(folder, dtype)
         if "score" not in dict(shell.named_children()):
-            raise ValueError(f"{folder}: {type(shell).__name__} has no `score` head; rmtutorial reads decoders")
+            raise NotImplementedError(
+                f"{folder}: {type(shell).__name__} has no `score` head; rmtutorial packs decoders"
+            )
         for p in shell.parameters():
             p.data = p.data.clone()  # they are mapped to the file, which Windows would not let us save over
-        if tokenizer.pad_token is None:
-            tokenizer.pad_token = tokenizer.eos_token
         if tokenizer.chat_template is None:
             tokenizer.chat_template = PLAIN_TEMPLATE
         return cls(shell.base_model, shell.score, tokenizer, **settings)
+
+
+def load_classifier(name, dtype=torch.float32):
+    """Read a reward model as transformers does.
+
+    Args: name, a folder or a Hub id of an `AutoModelForSequenceClassification` with one label.
+    Returns: (model, tokenizer, settings): what `save_pretrained` wrote of pooling and maximum length, if it did.
+    Raises: FileNotFoundError, ModelNotAvailable; ValueError for another number of labels, or a head without weights.
+    """
+    folder = Path(name).expanduser()
+    name = folder if is_path(name) or folder.is_dir() else name
+    if name == folder and not (folder / "config.json").is_file():
+        raise FileNotFoundError(f"{name}: no reward model here (no config.json); pass the folder of save_pretrained")
+    with quiet_transformers(), explained(name, name):
+        config = AutoConfig.from_pretrained(name)
+    if config.num_labels != 1:
+        raise ValueError(
+            f"{name}: {config.num_labels} labels where a reward model has one. A language model? Use from_sft."
+        )
+    settings = getattr(config, "rmtutorial", {"pooling": "last"})
+    with quiet_transformers(), explained(name, name):
+        if settings["pooling"] == "mean":
+            model = AutoModelForSequenceClassification.from_config(config, dtype=dtype)
+            model.load_state_dict(load_file(Path(name) / MEAN_WEIGHTS))
+            missing = []
+        else:
+            model, info = AutoModelForSequenceClassification.from_pretrained(
+                name, config=config, dtype=dtype, output_loading_info=True
+            )
+            missing = sorted(info["missing_keys"])
+        tokenizer = AutoTokenizer.from_pretrained(name)
+    if missing:  # transformers has filled them with random numbers
+        raise ValueError(f"{name}: no weights for {', '.join(missing)}")
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return model.eval(), tokenizer, settings

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from rmtutorial.attention import TREE
-from rmtutorial.encoding import Encoded, encode_pairs, micro_batches, tree_batch
+from rmtutorial.encoding import Encoded, encode, encode_pairs, micro_batches, tree_batch
 from rmtutorial.features import start_above
 
 
@@ -74,6 +74,10 @@ class PairScorer(nn.Module):
     def batch(self, examples):
         """A TreeBatch of encoded examples, pooled as this model does, on its device."""
         return tree_batch(examples, self.tokenizer.pad_token_id, self.pooling).to(self.device)
+
+    def encode(self, prompt, responses):
+        """The Encoded answers (K,) to one prompt, as this model reads them."""
+        return [encode(self.tokenizer, prompt, response, self.max_length) for response in responses]
 
     def encode_pairs(self, pairs):
         """The two Encoded answers [chosen, rejected] of every PreferencePair, as this model reads them."""

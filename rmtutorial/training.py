@@ -1,12 +1,8 @@
-"""Bradley-Terry training of a reward model: one visible loop, in one process or in several.
-
-python -m rmtutorial.training --help, or with several processes: accelerate launch -m rmtutorial.training --help
-"""
+"""Bradley-Terry training of a reward model: one visible loop, in one process or in several."""
 
 import contextlib
 import math
 import os
-import time
 
 import torch
 from accelerate import Accelerator
@@ -15,14 +11,13 @@ from tqdm.auto import tqdm
 from rmtutorial.backbones import decoder_layers
 from rmtutorial.checkpoints import fingerprint, load_checkpoint, save_checkpoint, stop_on_ctrl_c
 from rmtutorial.encoding import drop_identical
-from rmtutorial.evaluation import evaluate
-from rmtutorial.features import FeatureCache, frozen_layers
+from rmtutorial.evaluation import measures, summary
+from rmtutorial.features import FeatureCache, cache_of_run
 from rmtutorial.files import check_folder
-from rmtutorial.history import History
+from rmtutorial.history import Clock, History
 from rmtutorial.losses import bradley_terry_loss
-from rmtutorial.probe import measures
 from rmtutorial.processes import any_process, parts_of_process, prepare, summed, whole
-from rmtutorial.recipe import TrainConfig, autocast, batch_order, freeze, lr_factor, parameter_groups
+from rmtutorial.recipe import TrainConfig, autocast, batch_order, freeze, lr_schedule
 
 
 def train_reward_model(rm, pairs, config=None, held_out=None, resume_from=None, cache=None):
@@ -52,19 +47,24 @@ def train_reward_model(rm, pairs, config=None, held_out=None, resume_from=None, 
     accelerator = Accelerator()
     accelerator.native_amp, accelerator.scaler = False, None  # `autocast` below does it, not accelerate's configuration
     rm.to(accelerator.device)
-    cache = _cache(rm, config, cache)
+    cache = cache_of_run(rm, config, cache)
     if config.compile:
         for layer in decoder_layers(rm.backbone):
             layer.mlp.compile(dynamic=True)
-    optimizer_of = lambda rm: torch.optim.AdamW(parameter_groups(rm, config), fused=True)  # noqa: E731
-    model, optimizer = prepare(accelerator, rm, optimizer_of, config.fsdp)
+    model, optimizer = prepare(accelerator, rm, config)
     history = load_checkpoint(resume_from, rm, optimizer.optimizer, run) if resume_from else History()
-    schedule = _schedule(optimizer, config, len(batches), done=len(history.steps))
-    evaluation = lambda: _held_out(rm, held_out, config, cache)  # noqa: E731
-    if held_out and not history.evaluations:
-        history.evaluations.append({"step": 0, "epoch": 0.0, **evaluation()})
+    schedule = lr_schedule(optimizer, config, len(batches), done=len(history.steps))
+    held_out = rm.encode_pairs(held_out) if held_out else []
 
-    clock = _Clock(history)
+    def evaluate_at(step):
+        with autocast(rm.device, config.precision):
+            rewards = rm.score_encoded(held_out, cache=cache)  # (N, 2)
+        epoch = step / len(batches) * config.epochs
+        history.evaluations.append({"step": step, "epoch": epoch, **summary(rewards)})
+
+    if held_out and not history.evaluations:
+        evaluate_at(0)
+    clock = Clock(history)
     quiet = "TQDM_DISABLE" in os.environ or not accelerator.is_main_process
     bar = tqdm(total=len(batches), initial=len(history.steps), desc="training", disable=quiet)
     with stop_on_ctrl_c() as stopped, bar:
@@ -85,7 +85,7 @@ def train_reward_model(rm, pairs, config=None, held_out=None, resume_from=None, 
             bar.set_postfix(loss=f"{row['loss']:.3f}", accuracy=f"{row['accuracy']:.2f}")
             bar.update()
             if held_out and _due(step, config.eval_every or math.ceil(len(batches) / config.epochs), len(batches)):
-                history.evaluations.append({"step": step, "epoch": epoch, **evaluation()})
+                evaluate_at(step)
             stop = any_process(accelerator, stopped())
             if stop or (config.checkpoint_every and step % config.checkpoint_every == 0):
                 save_checkpoint(config.checkpoint_dir, rm, optimizer.optimizer, run, history, accelerator)
@@ -145,43 +145,8 @@ def forward_backward(accelerator, model, rm, examples, config, cache=None):
     return summed(accelerator, all_rewards), int(summed(accelerator, tokens))
 
 
-def _cache(rm, config, cache):
-    """The features of the frozen layers are worth keeping if there are frozen layers and another epoch asks for them."""
-    again = cache is not None or config.epochs > 1
-    if not (config.cache and again) or config.fsdp or not frozen_layers(rm.backbone):
-        return None
-    return (cache if cache is not None else FeatureCache()).belongs_to(rm)
-
-
-class _Clock:
-    """Seconds and distinct tokens of the run, those before a stop included."""
-
-    def __init__(self, history):
-        last = history.steps[-1] if history.steps else {"seconds": 0.0, "tokens": 0}
-        self.started = time.perf_counter() - last["seconds"]
-        self.tokens = last["tokens"]
-
-    def after(self, tokens):
-        self.tokens += tokens
-        return {"tokens": self.tokens, "seconds": time.perf_counter() - self.started}
-
-
-def _schedule(optimizer, config, steps, done):
-    factor = lambda step: lr_factor(step, steps, config.warmup)  # noqa: E731
-    for group in optimizer.param_groups:
-        group["initial_lr"] = group["lr"]  # LambdaLR wants it when it starts in the middle
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor, last_epoch=done - 1)
-
-
 def _due(step, every, steps):
     return step % every == 0 or step == steps
-
-
-def _held_out(rm, held_out, config, cache):
-    with autocast(rm.device, config.precision):
-        report = evaluate(rm, held_out, by_axis=False, cache=cache)
-    found = {"loss": report.loss, "accuracy": report.accuracy, "margin": report.margin}
-    return {**found, "reward_chosen": report.r_chosen.mean().item(), "reward_rejected": report.r_rejected.mean().item()}
 
 
 def _stop_unless_finite(rewards, grad_norm, pairs, step):
@@ -193,9 +158,3 @@ def _stop_unless_finite(rewards, grad_norm, pairs, step):
     names = ", ".join(pair.id or repr(pair.prompt)[:40] for pair in guilty)
     what = "gradient" if finite.all() else "loss"
     raise FloatingPointError(f"the {what} of step {step} is not finite, with the pairs {names}. Lower lr or head_lr.")
-
-
-if __name__ == "__main__":
-    from rmtutorial.command import main
-
-    main()

@@ -7,7 +7,7 @@ import torch
 from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 
-from rmtutorial import figures, session, widgets
+from rmtutorial.lesson import figures, session, widgets
 
 WEAK = {"#E69F00", "#56B4E9", "#F0E442"}  # of OKABE_ITO, below 3 to 1 on white
 
@@ -27,10 +27,10 @@ def made():
     """Figures of every kind that can be drawn without a training."""
     sweep = pandas.DataFrame({"accuracy": [0.5, 0.7], "low": [0.4, 0.6], "high": [0.6, 0.8]}, index=[1, 2])
     return {
-        "sigmoid_and_loss": figures.sigmoid_and_loss(1.0),
-        "margin_histogram": figures.margin_histogram(torch.randn(9), torch.randn(9)),
-        "tree_mask": figures.tree_mask(torch.ones(6, 6).tril(), {"prompt": 2, "chosen": 2, "rejected": 2}),
-        "layer_sweep": figures.layer_sweep(sweep, 2),
+        "sigmoid_and_loss": figures.loss.sigmoid_and_loss(1.0),
+        "margin_histogram": figures.results.margin_histogram(torch.randn(9), torch.randn(9)),
+        "tree_mask": figures.packing.tree_mask(torch.ones(6, 6).tril(), {"prompt": 2, "chosen": 2, "rejected": 2}),
+        "layer_sweep": figures.layers.layer_sweep(sweep, 2),
     }
 
 
@@ -40,10 +40,10 @@ def test_the_formula_gives_what_wcag_gives():
     assert contrast("#767676", "white") == pytest.approx(4.54, abs=0.01)
 
 
-@pytest.mark.parametrize("name", widgets.COLORS)
+@pytest.mark.parametrize("name", widgets.pairs.COLORS)
 def test_black_text_is_read_on_the_colors_of_prompt_and_answers(name):
     """Far above 4.5: the tokens are small."""
-    assert contrast(widgets.COLORS[name], "black") > 7
+    assert contrast(widgets.pairs.COLORS[name], "black") > 7
 
 
 def test_which_colors_are_too_weak_to_stand_alone():

@@ -9,7 +9,8 @@ import numpy
 import pytest
 from safetensors.numpy import save_file
 
-from rmtutorial import backbones, doctor, session
+from rmtutorial import backbones, machine
+from rmtutorial.commands import doctor
 
 GB = 10**9
 
@@ -38,14 +39,14 @@ def cache(tmp_path, monkeypatch):
 
 
 def memory_of(monkeypatch, limit, free):
-    monkeypatch.setattr(session, "memory_limit", lambda: limit)
+    monkeypatch.setattr(machine, "memory_limit", lambda: limit)
     monkeypatch.setattr(doctor, "free_memory", lambda: free)
     return doctor.memory()
 
 
 def test_this_machine_is_well():
     """The environment of these tests has what the notebooks need; the model's cache and the memory are looked at below."""
-    assert doctor.python().problems == doctor.packages().problems == doctor.machine().problems == []
+    assert doctor.python().problems == doctor.packages().problems == doctor.hardware().problems == []
 
 
 def test_packages_in_their_bounds_are_no_problem(versions):
@@ -110,11 +111,11 @@ def test_in_a_container_free_is_what_its_processes_leave(monkeypatch):
     process = namedtuple("process", "info")
     seen = [process({"memory_info": used}), process({"memory_info": None})]  # None: of another user
     monkeypatch.setattr(psutil, "process_iter", lambda attributes: seen)
-    monkeypatch.setattr(session, "memory_limit", lambda: 3 * GB)
-    machine = namedtuple("machine", "total available")
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: machine(64 * GB, 60 * GB))
+    monkeypatch.setattr(machine, "memory_limit", lambda: 3 * GB)
+    whole = namedtuple("whole", "total available")
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: whole(64 * GB, 60 * GB))
     assert doctor.free_memory() == 2 * GB
-    monkeypatch.setattr(session, "memory_limit", lambda: 64 * GB)
+    monkeypatch.setattr(machine, "memory_limit", lambda: 64 * GB)
     assert doctor.free_memory() == 60 * GB
 
 
@@ -169,8 +170,8 @@ def test_a_torch_that_cannot_be_loaded_is_told(monkeypatch):
     def broken():
         raise OSError("libgomp.so.1: cannot open shared object file")
 
-    monkeypatch.setattr(session, "look_around", broken)
-    (problem,) = doctor.machine().problems
+    monkeypatch.setattr(machine, "look_around", broken)
+    (problem,) = doctor.hardware().problems
     assert "libgomp.so.1" in problem and "--force-reinstall" in problem
 
 
@@ -208,11 +209,11 @@ def test_without_any_package_it_says_what_to_install(tmp_path):
 
 def test_a_healthy_report_ends_well(monkeypatch, capsys):
     """Exit code 0, and 1 with the problems listed below the report."""
-    looks = ("python", "packages", "memory", "machine", "model", "network")
+    looks = ("python", "packages", "memory", "hardware", "model", "network")
     for name in looks:
         monkeypatch.setattr(doctor, name, lambda name=name: doctor.Finding(name, "well"))
-    assert doctor.main() == 0
+    assert doctor.run() == 0
     assert "Everything that the notebooks need is here." in capsys.readouterr().out
     monkeypatch.setattr(doctor, "memory", lambda: doctor.Finding("memory", "0.5 GB", ["Too little. Buy more."]))
-    assert doctor.main() == 1
+    assert doctor.run() == 1
     assert "PROBLEM   Too little. Buy more.\nMend this" in capsys.readouterr().out

@@ -1,16 +1,23 @@
 """Exercises: right answers come back, stubs give the reference, and each plausible mistake is named."""
 
+import ast
+import inspect
 import itertools
 import random
+from pathlib import Path
+from types import SimpleNamespace
 
+import nbformat
 import pytest
 import torch
 import torch.nn.functional as F
 
-from rmtutorial import exercises, solutions
-from rmtutorial.exercise_checks import EXERCISES
-from rmtutorial.exercises import Wrong, check, hint, solution
-from rmtutorial.losses import bradley_terry_loss
+from rmtutorial.lesson.exercises import Wrong, all_exercises, check, hint, solution
+from rmtutorial.losses import bradley_terry_loss, dpo_loss
+
+NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+EXERCISES = all_exercises()
+solutions = SimpleNamespace(**{e.reference.__name__: e.reference for e in EXERCISES.values()})
 
 
 def row_split(pairs, share, seed):
@@ -59,6 +66,86 @@ def answer_kept_whole_but_for_one_length(prompt_ids, eos_id, response_ids, max_l
     if max_length < len(response_ids):
         return response_ids[-max_length:]
     return [*prompt_ids, eos_id][-(max_length - len(response_ids)) :] + response_ids
+
+
+def half_of_the_gradient(c, r):
+    return F.softplus(r.detach() - c).mean()
+
+
+def nan_in_the_other_branch(c, r):
+    return torch.where(c - r < -50, r - c, -torch.log(torch.sigmoid(c - r))).mean()
+
+
+def sign_and_order(c, r):
+    return F.logsigmoid(r - c).mean()
+
+
+def subtracting_in_place(c, r):
+    with torch.no_grad():
+        c -= r
+    return -F.logsigmoid(c).mean()
+
+
+def asking_autograd(c, r):
+    with torch.enable_grad():
+        c = c.clone().requires_grad_()
+        return torch.autograd.grad(F.softplus(r - c).mean(), c)[0]
+
+
+def asking_backward(c, r):
+    c = c.clone().requires_grad_()
+    F.softplus(r - c).mean().backward()
+    return c.grad
+
+
+def asking_torch_func(c, r):
+    return torch.func.grad(lambda c: F.softplus(r - c).mean())(c)
+
+
+def overflowing_gradient(c, r):
+    return -torch.exp(r - c) / (1 + torch.exp(r - c)) / len(c)
+
+
+def coin_for_a_tie(c, r):
+    return ((c > r) | ((c == r) & (torch.rand(len(c)) < 0.5))).float().mean()
+
+
+def one_coin_for_all_ties(c, r):
+    return ((c - r + 1e-9 * random.choice((-1, 1))) > 0).float().mean()
+
+
+def tolerant(tolerance):
+    return lambda c, r: ((c - r > tolerance) + 0.5 * ((c - r).abs() <= tolerance)).mean().item()
+
+
+def naive_dpo(pc, pr, rc, rr, beta):
+    return -torch.log(torch.sigmoid(beta * (pc - rc - pr + rr))).mean()
+
+
+def dpo_of(margin):
+    """DPO's loss of another margin: (pc, pr, rc, rr, beta) -> margins (B,)."""
+    return lambda *arguments: -F.logsigmoid(margin(*arguments)).mean()
+
+
+def rm_only(loss):
+    if loss == "RM":
+        return {"embeddings", "blocks", "reward head"}
+    return None
+
+
+def dpo_only(loss):
+    if loss == "DPO":
+        return {"embeddings", "blocks", "LM head"}
+    return None
+
+
+def right_for_rm(*dpo):
+    return lambda loss: {"embeddings", "blocks", "reward head"} if loss == "RM" else set(dpo)
+
+
+def zeroing_the_argument(logprobs, n):
+    logprobs[: n - 1] = 0
+    return logprobs.sum()
 
 
 WRONG = {
@@ -131,6 +218,26 @@ WRONG = {
         (lambda c, r: F.logsigmoid(c - r).mean(), "a minus is missing"),
         (lambda c, r: -F.logsigmoid(c - r).sum(), "that is the sum"),
         (lambda c, r: -F.logsigmoid(c - r), "one loss for each pair"),
+        (half_of_the_gradient, "gradient with respect to r_rejected, so nothing there"),
+        (lambda c, r: F.softplus(r - c.detach()).mean(), "gradient with respect to r_chosen, so nothing there"),
+        (lambda c, r: F.softplus(r - c).mean().detach(), "gradient with respect to r_chosen and r_rejected"),
+        (lambda c, r: F.softplus(0.5 * (r - c) + 0.5 * (r - c).detach()).mean(), r"respect to r_chosen is .*, not .*"),
+        (
+            lambda c, r: -F.logsigmoid((c - r).clamp(min=-100)).mean(),
+            r"at -200 100\.00, .*a clamp stops the worst pairs",
+        ),
+        (lambda c, r: F.softplus(r - c).mean().clamp(max=100), r"at -200 100\.00"),
+        (lambda c, r: torch.log(1 + torch.exp(r - c)).mean(), r"margin of -90 it gives inf"),
+        (lambda c, r: (torch.log1p(torch.exp(c - r)) - (c - r)).mean(), r"at 90 inf"),
+        (nan_in_the_other_branch, r"gradient with respect to r_chosen is \[.*nan.*beware of where"),
+        (sign_and_order, "two things: the sign of the margin is flipped, and the minus"),
+        (lambda c, r: -F.logsigmoid(c - r).sum() / 3, "right for three pairs; for five .* divided by B, or by 3"),
+        (lambda c, r: -F.logsigmoid(c - r).mean()[None], r"in a tensor of shape \(1,\)"),
+        (lambda c, r: -F.logsigmoid(c[:, None] - r).mean(), "every chosen answer with every rejected one"),
+        (lambda c, r: -F.logsigmoid(c[:, None] - r), r"it gave .* of shape \(3, 3\), not 0\.7111"),
+        (subtracting_in_place, "changes the tensor that it is given"),
+        (lambda c, r: -F.logsigmoid(c - r).mean().double(), "it returns float64 for float32 rewards"),
+        (lambda c, r: -F.logsigmoid((c - r).float()).mean(), "it returns float32 for float64 rewards"),
     ],
     "3.2": [
         (lambda c, r: torch.sigmoid(r - c) / len(c), "the sign"),
@@ -138,12 +245,44 @@ WRONG = {
         (lambda c, r: -torch.sigmoid(c - r) / len(c), "push must be large where it is wrong"),
         (lambda c, r: solutions.bt_gradient(c, r).tolist(), "a list came back; return a tensor"),
         (lambda c, r: solutions.bt_gradient(c, r).sum(), "one number came back"),
+        (lambda c, r: -torch.sigmoid(r - c) / 3, "right for three pairs; for five .* divided by B, or by 3"),
+        (asking_autograd, "it asks autograd"),
+        (asking_backward, "it asks autograd"),
+        (asking_torch_func, "it asks autograd"),
+        (lambda c, r: solutions.bt_gradient(c, r).double(), "it returns float64 for float32 rewards"),
+        (lambda c, r: solutions.bt_gradient(c, r).float(), "it returns float32 for float64 rewards"),
+        (lambda c, r: solutions.bt_gradient(c, r)[:, None], r"in a column of shape \(B, 1\)"),
+        (lambda c, r: torch.sigmoid(r - c), "two things: the sign.* divided by B"),
+        (lambda c, r: torch.sigmoid(c - r) / len(c), r"two things: the sign.* sigma\(\+margin\)"),
+        (lambda c, r: -torch.sigmoid(c - r), r"two things: .* divided by B; and sigma\(\+margin\)"),
+        (lambda c, r: torch.sigmoid(c - r), "three things"),
+        (lambda c, r: torch.stack([-torch.sigmoid(r - c), torch.sigmoid(r - c)]) / len(c), "gradients of both rewards"),
+        (overflowing_gradient, r"for margins -90, -200, 90, 200 autograd gives .* it gave \[nan"),
+        (subtracting_in_place, "changes the tensor that it is given"),
     ],
     "3.3": [
         (lambda c, r: (c > r).float().mean(), "untrained model, all zeros, would measure 0 "),
         (lambda c, r: (c >= r).float().mean(), "would measure 1"),
         (lambda c, r: solutions.accuracy_with_ties(c, r) * len(c), "divide by the number of pairs"),
         (lambda c, r: (c > r).sum() / (c != r).sum(), "ties are left out"),
+        (lambda c, r: solutions.accuracy_with_ties(c[:, None], r), "every chosen answer with every rejected one"),
+        (lambda c, r: (c[:, None] > r).float().mean(), "every chosen answer with every rejected one"),
+        (lambda c, r: (c[:, None] >= r).float().mean(), "every chosen answer with every rejected one"),
+        (lambda c, r: solutions.accuracy_with_ties(r, c), "order is reversed"),
+        (lambda c, r: (r > c).float().mean(), "order is reversed"),
+        (lambda c, r: (r >= c).float().mean(), "order is reversed"),
+        (coin_for_a_tie, "ties are broken at random"),
+        (one_coin_for_all_ties, "ties are broken at random"),
+        (tolerant(0.1), r"margins of 0\.05 count as ties"),
+        (tolerant(0.06), r"margins of 0\.05 count as ties"),
+        (lambda c, r: (c - r > 0.1).float().mean(), r"margins of 0\.05 count as ties"),
+        (lambda c, r: solutions.accuracy_with_ties(c.round(), r.round()), r"margins of 0\.05 count as ties"),
+        (lambda c, r: (c - r + 0.5).clamp(0, 1).mean(), r"five right \(two by 0\.05\), one wrong, one tie: it gave"),
+        (lambda c, r: round(solutions.accuracy_with_ties(c, r), 2), "accuracy is rounded"),
+        (lambda c, r: torch.sigmoid(c - r).mean(), r"mean of sigma\(margin\)"),
+        (lambda c, r: (c > r).float() + 0.5 * (c == r).float(), "one number for each pair came back"),
+        (lambda c, r: ((c > r).sum() + 0.5 * (c == r).sum()) / 7, "right for seven pairs; for 3 others"),
+        (lambda c, r: f"{solutions.accuracy_with_ties(c, r):.4f}", "it gave a str, '.*'; numbers are asked for"),
     ],
     "4.1": [
         (lambda pc, pr, rc, rr, beta: bradley_terry_loss(beta * pc, beta * pr), "reference is missing"),
@@ -160,6 +299,29 @@ WRONG = {
         (lambda pc, pr, rc, rr, beta: bradley_terry_loss(beta * (pc.detach() - rc), beta * (pr - rr)), "is cut off"),
         (lambda pc, pr, rc, rr, beta: -F.logsigmoid(beta * (pc - rc - pr + rr)), "mean over its pairs"),
         (lambda pc, pr, rc, rr, beta: F.logsigmoid(beta * (pc - rc - pr + rr)).mean(), "a minus is missing"),
+        (dpo_of(lambda pc, pr, rc, rr, beta: 0.5 * (pc - rc - pr + rr)), "2 pairs and beta 0.1 it gave"),
+        (
+            lambda pc, pr, rc, rr, beta: F.softplus(-beta * (pc - rc - pr + rr)).sum() / 2,
+            "3 pairs and beta 0.5 it gave",
+        ),
+        (naive_dpo, r"it is wrong far out: at a margin of -90 .* at -200 inf.* log\(sigmoid\(x\)\) needs the stable"),
+        (
+            dpo_of(lambda pc, pr, rc, rr, beta: (beta * (pc - rc - pr + rr)).clamp(min=-100)),
+            r"far out.* at -200 100\.00",
+        ),
+        (
+            dpo_of(lambda pc, pr, rc, rr, beta: beta * ((pc + rc) - (pr + rr))),
+            "the reference has the wrong sign: it is added",
+        ),
+        (dpo_of(lambda pc, pr, rc, rr, beta: beta * (pc - pr) - (rc - rr)), "the whole log-ratio"),
+        (lambda pc, pr, rc, rr, beta: F.logsigmoid(-beta * (pc - rc - pr + rr)).mean(), "two things: the sign"),
+        (lambda *given: dpo_loss(*given)[None], r"in a tensor of shape \(1,\)"),
+        (lambda *given: dpo_loss(*given).double(), "it returns float64 for float32 log-probabilities"),
+        (
+            lambda pc, pr, *rest: dpo_loss(pc, pr.detach(), *rest),
+            "gradient with respect to policy_rejected, so nothing",
+        ),
+        (lambda pc, pr, rc, rr, beta: dpo_loss(pc.sub_(0), pr.add_(1), rc, rr + 1, beta), "changes the tensor"),
     ],
     "4.2": [
         (lambda loss: {"embeddings", "blocks", "LM head", "reference"}, "reference is frozen"),
@@ -168,6 +330,16 @@ WRONG = {
         (lambda loss: {"reward head"} if loss == "RM" else {"blocks"}, "flows on into the backbone"),
         (lambda loss: {"blocks", "reward head"} if loss == "RM" else {"blocks", "LM head"}, "enters at the LM head"),
         (lambda loss: {"head"}, "is no part"),
+        (right_for_rm("embeddings", "blocks", "lm head"), r"\['lm head'\] is no part; choose from .*'LM head'"),
+        (right_for_rm("embeddings", "blocks", "LM head", "final norm"), "the final norm is in the blocks"),
+        (right_for_rm("blocks", "LM head"), "the same tied matrix, so one of them would do"),
+        (right_for_rm("embeddings", "blocks"), "the same tied matrix, so one of them would do"),
+        (right_for_rm("embeddings", "LM head"), "for DPO it gave .* a part between the loss and the token ids"),
+        (lambda loss: {"blocks", "reward head"} if loss == "RM" else set(), "enters at the LM head"),
+        (rm_only, 'the answer for "DPO" is missing'),
+        (dpo_only, 'the answer for "RM" is missing'),
+        (lambda loss: rm_only(loss) or ..., 'the answer for "DPO" is missing'),
+        (lambda loss: "blocks", "it returned the text 'blocks'; return a set"),
     ],
     "4.3": [
         (lambda logprobs, n: logprobs.sum(), "prompt's tokens are summed too"),
@@ -181,6 +353,10 @@ WRONG = {
         (lambda logprobs, n: logprobs[-n:].sum(), "counts from the end"),
         (lambda logprobs, n: logprobs[-(n - 1) :].sum(), "not -124"),
         (lambda logprobs, n: -logprobs[n - 1 :].sum(), "not -124"),
+        (zeroing_the_argument, "changes the tensor that it is given"),
+        (lambda logprobs, n: logprobs[2:].sum(), "right if 3 of 8 tokens are the prompt; if 5 of 8 are, it gave -124"),
+        (lambda logprobs, n: logprobs[-5:].sum(), "right if 3 of 8 tokens are the prompt; if 5 of 8 are"),
+        (lambda logprobs, n: logprobs[n - 1 :].sum(0, keepdim=True), r"it gave \[-124\.0\] of shape \(1,\), not -124"),
     ],
 }
 CASES = [(key, function, message) for key, cases in WRONG.items() for function, message in cases]
@@ -203,17 +379,160 @@ def test_a_wrong_answer_is_refused_and_the_mistake_named(key, function, message)
 @pytest.mark.parametrize("key", EXERCISES)
 def test_the_reference_is_right_and_comes_back(key, capsys):
     """What `solution` prints passes its own check; the learner's function is the one that later cells use."""
-    reference = getattr(solutions, EXERCISES[key].solution)
+    reference = EXERCISES[key].reference
     assert check(key, reference) is reference
     assert capsys.readouterr().out == f"Exercise {key}: right.\n"
 
 
+STUBS = {
+    "...": "    ...",
+    "pass": "    pass",
+    "docstring": '    """A docstring alone."""',
+    "docstring and ...": '    """A docstring, and below it:"""\n    ...',
+    "return ...": "    return ...",
+}
+
+
+def defined(source, imported=None):
+    """The function that a piece of source defines, as a cell of a notebook would."""
+    names = dict(imported or {})
+    exec(source, names)
+    return names[ast.parse(source).body[0].name]
+
+
 @pytest.mark.parametrize("key", EXERCISES)
-@pytest.mark.parametrize("stub", [lambda *a: None, lambda *a: ...], ids=["None", "..."])
-def test_an_untouched_stub_gives_the_reference_and_says_so(key, stub, capsys):
+@pytest.mark.parametrize("body", STUBS.values(), ids=STUBS)
+def test_an_untouched_stub_gives_the_reference_and_says_so(key, body, capsys):
     """Cells behind an exercise run for those who skip it."""
-    assert check(key, stub) is getattr(solutions, EXERCISES[key].solution)
+    assert check(key, defined(f"def stub(*arguments):\n{body}")) is EXERCISES[key].reference
     assert "not tried yet" in capsys.readouterr().out
+
+
+def test_a_stub_below_a_decorator_is_a_stub():
+    """Notebook 04 has no_grad in the cell of its stub, where it slips onto the next function easily."""
+    assert check("4.3", torch.no_grad()(lambda logprobs, prompt_length: ...)) is solutions.answer_logprob
+
+
+def reference_that_ends_with(key, last):
+    """The reference with another statement in the place of its `return`."""
+    reference = EXERCISES[key].reference
+    tree = ast.parse(inspect.getsource(reference))
+    tree.body[0].body[-1] = ast.Expr(last(tree.body[0].body[-1].value))
+    return defined(ast.unparse(tree), reference.__globals__)
+
+
+def printed(value):
+    return ast.Call(ast.Name("print", ast.Load()), [value], [])
+
+
+@pytest.mark.parametrize("key", EXERCISES)
+def test_a_forgotten_return_is_no_stub(key):
+    """The work is there, so it is not silently replaced by the reference."""
+    with pytest.raises(Wrong, match=f"{key}: it returned None: `return` is missing"):
+        check(key, reference_that_ends_with(key, lambda value: value))
+
+
+@pytest.mark.parametrize("key", EXERCISES)
+def test_a_printed_answer_is_no_stub(key):
+    """The commonest error of beginners."""
+    with pytest.raises(Wrong, match=f"{key}: it returned None: it prints.*`return` it instead"):
+        check(key, reference_that_ends_with(key, printed))
+
+
+@pytest.mark.parametrize("body, message", [
+    ("    d = c - r\n    return ...", r"it returned `\.\.\.`: put your answer"),
+    ("    if len(c) > 1e9:\n        return c", "it returned None: `return` is missing"),
+    ("    return [].sort()", "what stands behind it gives None"),
+])  # fmt: skip
+def test_what_is_begun_and_gives_nothing_is_no_stub(body, message):
+    """Half of an answer is a try."""
+    with pytest.raises(Wrong, match=message):
+        check("3.1", defined(f"def begun(c, r):\n{body}"))
+
+
+RIGHT = {
+    "3.1": [
+        lambda c, r: F.softplus(r - c).mean(),
+        lambda c, r: torch.logaddexp(torch.zeros_like(c), r - c).sum() / len(c),
+        lambda c, r: F.binary_cross_entropy_with_logits(c - r, torch.ones_like(c)),
+        lambda c, r: F.cross_entropy(torch.stack([c, r], dim=1), torch.zeros(len(c), dtype=torch.long)),
+        lambda c, r: sum(-F.logsigmoid(x - y) for x, y in zip(c, r)) / len(c),
+        lambda c, r: bradley_terry_loss(c, r),
+    ],
+    "3.2": [
+        lambda c, r: (torch.sigmoid(c - r) - 1) / c.shape[0],
+        lambda c, r: -1 / (1 + torch.exp(c - r)) / c.numel(),
+        lambda c, r: torch.stack([-torch.sigmoid(y - x) for x, y in zip(c, r)]) / len(c),
+    ],
+    "3.3": [
+        lambda c, r: (1 + torch.sign(c - r)).mean() / 2,
+        lambda c, r: torch.heaviside(c - r, torch.tensor(0.5)).mean().item(),
+        lambda c, r: sum(1.0 if x > y else 0.5 if x == y else 0.0 for x, y in zip(c, r)) / len(c),
+        lambda c, r: ((c > r).double() + (c >= r).double()).mean().numpy() / 2,
+    ],
+    "4.1": [
+        dpo_loss,
+        dpo_of(lambda pc, pr, rc, rr, beta: beta * ((pc - pr) - (rc - rr))),
+        lambda pc, pr, rc, rr, beta: F.softplus(beta * ((pr - rr) - (pc - rc))).sum() / len(pc),
+    ],
+    "4.2": [
+        lambda loss: frozenset(solutions.parts_reached(loss)),
+        lambda loss: sorted(solutions.parts_reached(loss)),
+    ],
+    "4.3": [
+        lambda logprobs, n: sum(logprobs[n - 1 :]),
+        lambda logprobs, n: logprobs.sum() - logprobs[: n - 1].sum(),
+        lambda logprobs, n: logprobs[torch.arange(len(logprobs)) >= n - 1].sum(),
+        lambda logprobs, n: logprobs[n - 1 :].sum().item(),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    "key, function", [(key, function) for key, functions in RIGHT.items() for function in functions]
+)
+def test_another_way_to_the_same_answer_is_right(key, function):
+    """A check that is hard on mistakes must not be hard on styles."""
+    assert check(key, function) is function
+
+
+def cells_before_the_stub(key):
+    """(what the notebook has imported by then, the stub) of an exercise, as syntax trees."""
+    path = next(NOTEBOOKS.glob(f"{int(key.partition('.')[0]):02d}_*.ipynb"))
+    name, imports = EXERCISES[key].reference.__name__, []
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type != "code":
+            continue
+        tree = ast.parse("\n".join("" if line.startswith(("%", "!")) else line for line in cell.source.split("\n")))
+        imports += [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+        for node in tree.body:
+            if isinstance(node, ast.FunctionDef) and node.name == name:
+                return imports, node
+    raise LookupError(f"{path.name} has no function {name}")
+
+
+@pytest.mark.parametrize("key", EXERCISES)
+def test_the_reference_has_signature_and_docstring_of_the_stub(key):
+    """One source: what `solution` prints can be pasted over the stub, and says the same about itself."""
+    _, stub = cells_before_the_stub(key)
+    reference = ast.parse(inspect.getsource(EXERCISES[key].reference)).body[0]
+    assert ast.unparse(reference.args) == ast.unparse(stub.args)
+    assert ast.get_docstring(reference) == ast.get_docstring(stub)
+
+
+@pytest.mark.parametrize("key", EXERCISES)
+def test_the_stub_in_the_notebook_is_a_stub(key):
+    """Whoever opens the notebook and runs all cells goes on with the reference."""
+    _, stub = cells_before_the_stub(key)
+    assert check(key, defined(ast.unparse(stub))) is EXERCISES[key].reference
+
+
+@pytest.mark.parametrize("key", EXERCISES)
+def test_what_the_reference_needs_is_imported_in_its_notebook(key):
+    """Else the pasted solution would raise a NameError."""
+    imports, _ = cells_before_the_stub(key)
+    there = {alias.asname or alias.name for node in imports for alias in node.names}
+    assert set(inspect.getclosurevars(EXERCISES[key].reference).globals) <= there
 
 
 @pytest.mark.parametrize("answer", [iter, set, lambda pairs: [list(pair) for pair in pairs], reversed])
@@ -242,7 +561,7 @@ def test_hints_and_solution_are_printed(key, capsys):
     hint(key)
     assert hints[0] in capsys.readouterr().out
     solution(key)
-    assert f"def {EXERCISES[key].solution}(" in capsys.readouterr().out
+    assert f"def {EXERCISES[key].reference.__name__}(" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("number", [0, 3])
@@ -255,4 +574,19 @@ def test_a_hint_that_does_not_exist_is_refused_with_how_many_there_are(number):
 def test_an_unknown_key_is_refused_with_those_there_are():
     """A typing error in a notebook."""
     with pytest.raises(ValueError, match=r"'9\.9': there are 0\.1"):
-        exercises.check("9.9", print)
+        check("9.9", print)
+
+
+@pytest.mark.parametrize("key", ["3.9", "x", "", "03.1", 3.1, None])
+def test_a_key_of_another_form_is_refused_too(key):
+    """It names a file, and must not become an ImportError."""
+    with pytest.raises(ValueError, match=r"there are 0\.1, .*, 4\.3"):
+        hint(key)
+
+
+def test_an_answer_cannot_spoil_the_next_check():
+    """Exercises share their numbers; a function that changes them in place gets copies."""
+    for _ in range(2):
+        with pytest.raises(Wrong, match="changes the tensor"):
+            check("3.1", subtracting_in_place)
+    assert check("3.1", solutions.bt_loss)

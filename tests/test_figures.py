@@ -6,9 +6,9 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 
-from rmtutorial import figures
 from rmtutorial.evaluation import PairReport, wilson_interval
 from rmtutorial.history import History
+from rmtutorial.lesson import figures
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +31,7 @@ def line(ax, label):
 def test_no_bar_of_the_margins_mixes_right_and_wrong_pairs():
     """0 is an edge: the bars on its left add up to the pairs ranked wrong, those on its right to the others."""
     margins = torch.tensor([-2.0, -0.01, 0.0, 0.01, 0.5, 3.0])
-    found = bars(figures.margin_histogram(torch.zeros(6), margins))
+    found = bars(figures.results.margin_histogram(torch.zeros(6), margins))
     assert all(right <= 1e-9 or left >= -1e-9 for left, right, _ in found)
     assert sum(height for _, right, height in found if right <= 1e-9) == (margins < 0).sum()
     assert sum(height for left, _, height in found if left >= -1e-9) == (margins >= 0).sum()
@@ -39,14 +39,14 @@ def test_no_bar_of_the_margins_mixes_right_and_wrong_pairs():
 
 def test_a_zero_head_gives_one_line_instead_of_a_histogram_before():
     """All margins are the same then, and a bar would hide what lies behind it."""
-    labels = figures.margin_histogram(torch.zeros(4), torch.randn(4)).get_legend_handles_labels()[1]
+    labels = figures.results.margin_histogram(torch.zeros(4), torch.randn(4)).get_legend_handles_labels()[1]
     assert "before: all at 0" in labels and "before" not in labels
 
 
 @pytest.mark.parametrize("r_chosen", [torch.tensor([-1.0, 0.5, 2.0]), torch.zeros(3)])
 def test_every_reward_is_counted_once(r_chosen):
     """The smallest and the largest too, and also where a zero head gives all answers the same."""
-    ax = figures.reward_histogram(r_chosen, torch.zeros(3))
+    ax = figures.results.reward_histogram(r_chosen, torch.zeros(3))
     assert sum(height for *_, height in bars(ax)) == 3
     outline = next(patch for patch in ax.patches if patch.get_label() == "rejected").get_xy()  # corners of the steps
     assert sum(outline[1:-1:2, 1]) == 3
@@ -59,7 +59,7 @@ def test_the_axes_stand_with_their_pairs_and_the_ends_of_their_intervals():
     )
     report = part(0.75, 20)
     report.by_axis = {"honesty": part(0.5, 8), "tone": part(11 / 12, 12)}
-    ax = figures.accuracy_by_axis(report)
+    ax = figures.results.accuracy_by_axis(report)
     assert [text.get_text() for text in ax.get_yticklabels()] == ["honesty (8)", "tone (12)", "all (20)"]
     segments = ax.collections[0].get_segments()
     ends = [report.by_axis["honesty"].interval, report.by_axis["tone"].interval, report.interval]
@@ -70,12 +70,12 @@ def test_the_loss_curve_shows_every_step_and_only_the_evaluations_that_there_wer
     """Squares at steps 0 and 3, dots at 1, 2, 3, and the line of a model that knows nothing at ln 2."""
     steps = [{"step": i, "loss": 0.7 - i / 10, "accuracy": 0.5} for i in (1, 2, 3)]
     evaluations = [{"step": i, "loss": 0.7 - i / 20, "accuracy": 0.5} for i in (0, 3)]
-    ax = figures.loss_curve(History(steps, evaluations))
+    ax = figures.training.loss_curve(History(steps, evaluations))
     assert line(ax, "held-out").get_xydata().tolist() == [[0, 0.7], [3, pytest.approx(0.55)]]
     dots = line(ax, "training batch").get_xydata()
     assert dots[~torch.tensor(dots).isnan().any(1)].tolist() == [[i, pytest.approx(0.7 - i / 10)] for i in (1, 2, 3)]
     assert set(line(ax, "ln 2: knows nothing").get_ydata()) == {math.log(2)}
-    no_evaluation = figures.loss_curve(History(steps))
+    no_evaluation = figures.training.loss_curve(History(steps))
     assert "held-out" not in no_evaluation.get_legend_handles_labels()[1]
 
 
@@ -83,5 +83,5 @@ def test_the_slope_that_is_written_is_the_gradient():
     """-sigmoid(-margin): at a margin of 1, -0.27, and autograd says the same."""
     margin = torch.tensor(1.0, requires_grad=True)
     torch.nn.functional.softplus(-margin).backward()
-    labels = figures.sigmoid_and_loss(1.0).figure.axes[1].get_legend_handles_labels()[1]
+    labels = figures.loss.sigmoid_and_loss(1.0).figure.axes[1].get_legend_handles_labels()[1]
     assert f"slope {margin.grad:+.2f}" in labels

@@ -64,6 +64,10 @@ def test_binder_has_a_python_in_our_range():
     assert 10 <= minor <= 13
 
 
+shell = pytest.mark.skipif(sys.platform == "win32", reason="starts a POSIX shell; Binder is Linux")
+
+
+@shell
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
 def test_binder_scripts_can_be_run(script):
     """By their names: executable, with an interpreter, in bash's grammar."""
@@ -101,6 +105,7 @@ def test_post_build_stops_at_the_first_error():
     assert offline_bundle.MODEL in (BINDER / "postBuild").read_text()
 
 
+@shell
 def test_start_hands_over_to_the_command_it_is_given():
     """With its arguments as they are, and no process in between: signals reach JupyterLab."""
     program = "import os, sys; print(os.environ['HF_HUB_OFFLINE'], os.environ['OMP_NUM_THREADS'], sys.argv[1:])"

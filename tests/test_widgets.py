@@ -6,8 +6,8 @@ import ipywidgets
 import pytest
 import torch
 
-from rmtutorial import widgets, widgets_labels
 from rmtutorial.features import pooled_features
+from rmtutorial.lesson import widgets
 from rmtutorial.preferences import load_preferences
 from rmtutorial.probe import layer_features, layer_sweep
 from rmtutorial.reward_model import RewardModel
@@ -26,7 +26,7 @@ def controls(box):
 
 def test_sigmoid_and_loss_shows_the_numbers_of_the_formula():
     """Margin 1 - 3 = -2: P = sigma(-2) = 0.119, loss -log 0.119 = 2.127, gradient -sigma(2) = -0.881."""
-    box = widgets.sigmoid_and_loss()
+    box = widgets.loss.sigmoid_and_loss()
     before = box.children[1].value
     controls(box)["reward of rejected"].value = 3.0
     assert box.children[1].value != before and PNG in box.children[1].value
@@ -37,7 +37,7 @@ def test_sigmoid_and_loss_shows_the_numbers_of_the_formula():
 
 def test_the_picture_of_a_widget_has_a_text_for_those_who_cannot_see_it():
     """alt, escaped; the Image widget of ipywidgets has none."""
-    assert 'alt="The sigmoid and the loss over the margin' in widgets.sigmoid_and_loss().children[1].value
+    assert 'alt="The sigmoid and the loss over the margin' in widgets.loss.sigmoid_and_loss().children[1].value
     assert (
         widgets.img(b"x", 'a "b"')
         == '<img style="max-width:100%" alt="a &quot;b&quot;" src="data:image/png;base64,eA==">'
@@ -46,7 +46,7 @@ def test_the_picture_of_a_widget_has_a_text_for_those_who_cannot_see_it():
 
 def test_pair_explorer_shows_all_tokens_once_and_frames_the_scored_ones(rm, pairs):
     """As many spans as the packed batch has tokens; two of them framed."""
-    box = widgets.pair_explorer(rm, pairs)
+    box = widgets.pairs.pair_explorer(rm, pairs)
     for i in (0, 4):
         controls(box)["pair"].value = i
         text = box.children[2].value
@@ -60,8 +60,8 @@ def test_text_of_a_pair_is_shown_and_not_run(rm, pairs):
     from dataclasses import replace
 
     evil = replace(pairs[0], prompt="<script>alert(1)</script>", chosen="<b>no</b>")
-    assert "<script" not in widgets.pair_explorer(rm, [evil]).children[2].value
-    question = widgets_labels.render_question(evil, 0)
+    assert "<script" not in widgets.pairs.pair_explorer(rm, [evil]).children[2].value
+    question = widgets.labels.render_question(evil, 0)
     assert "<script" not in question and "<b>no" not in question
 
 
@@ -69,7 +69,7 @@ def test_training_explorer_trains_anew_at_every_move():
     """Features that tell the answers apart: no learning at a tiny rate and one epoch, nearly all at a high one."""
     torch.manual_seed(0)
     features = torch.randn(64, 2, 16) + torch.tensor([[0.5], [-0.5]])
-    box = widgets.training_explorer(features[:48], features[48:])
+    box = widgets.training.training_explorer(features[:48], features[48:])
     controls(box)["learning rate"].value = 0.1
     controls(box)["epochs"].value = 20
     good = box.children[2].value
@@ -89,7 +89,7 @@ def test_layer_sweep_finds_the_layer_that_knows(rm, pairs, monkeypatch):
     monkeypatch.setattr("rmtutorial.probe.layer_features", features)
     sweep = layer_sweep(rm, pairs * 10, pairs * 5)
     assert sweep["accuracy"].idxmax() == 3 and sweep.loc[3, "accuracy"] == 1.0 and sweep.loc[3, "pairs"] == 30
-    box = widgets.layer_explorer(sweep, layer=1)
+    box = widgets.layers.layer_explorer(sweep, layer=1)
     controls(box)["layer"].value = 3
     assert "layer 3: held-out accuracy <b>1.00</b>" in box.children[2].value
 
@@ -105,15 +105,15 @@ def test_the_features_of_each_layer_are_those_of_a_backbone_cut_there(sft, pairs
 def test_labels_are_kept_in_the_preference_format_and_go_on(tmp_path, pairs):
     """What the reader preferred stands in `chosen`; a second session starts behind the first."""
     path = tmp_path / "mine.jsonl"
-    box = widgets_labels.label_your_own(pairs[:3], path)
+    box = widgets.labels.label_your_own(pairs[:3], path)
     first, second, _ = box.children[0].children
-    (first if widgets_labels.chosen_first(pairs[0], 0) else second).click()  # as the bundled label
-    (second if widgets_labels.chosen_first(pairs[1], 0) else first).click()  # against it
+    (first if widgets.labels.chosen_first(pairs[0], 0) else second).click()  # as the bundled label
+    (second if widgets.labels.chosen_first(pairs[1], 0) else first).click()  # against it
     kept = load_preferences(path, split="all")
     assert [(p.chosen, p.rejected) for p in kept] == [
         (pairs[0].chosen, pairs[0].rejected), (pairs[1].rejected, pairs[1].chosen)]  # fmt: skip
     assert "you agree with the bundled label in 1 " in box.children[1].value
-    again = widgets_labels.label_your_own(pairs[:3], path)
+    again = widgets.labels.label_your_own(pairs[:3], path)
     assert "2 judged" in again.children[1].value
     again.children[0].children[2].click()
     assert "All judged" in again.children[1].value and all(b.disabled for b in again.children[0].children)
@@ -122,9 +122,9 @@ def test_labels_are_kept_in_the_preference_format_and_go_on(tmp_path, pairs):
 
 def test_which_answer_stands_first_is_random_and_the_label_hidden(pairs):
     """Neither always the chosen one nor always the other; the question names A and B only."""
-    first = [widgets_labels.chosen_first(pair, 0) for pair in load_preferences(split="test")]
+    first = [widgets.labels.chosen_first(pair, 0) for pair in load_preferences(split="test")]
     assert 0.4 < sum(first) / len(first) < 0.6
-    text = widgets_labels.render_question(pairs[0], 0)
+    text = widgets.labels.render_question(pairs[0], 0)
     assert "chosen" not in text and "rejected" not in text
 
 
@@ -133,11 +133,11 @@ def test_a_reward_head_is_fitted_on_the_readers_labels(tmp_path):
     torch.manual_seed(0)
     features = torch.randn(40, 2, 8) + torch.tensor([[2.0], [-2.0]])
     pairs = load_preferences(size=20)
-    box = widgets_labels.label_your_own(pairs, tmp_path / "mine.jsonl", features[:20], features[20:])
+    box = widgets.labels.label_your_own(pairs, tmp_path / "mine.jsonl", features[:20], features[20:])
     current = iter(pairs)
     first, second, _ = box.children[0].children
     for pair in current:
-        (second if widgets_labels.chosen_first(pair, 0) else first).click()
+        (second if widgets.labels.chosen_first(pair, 0) else first).click()
     assert "agree with the bundled label in 0 " in box.children[1].value
     share = float(box.children[1].value.split("labels ranks ")[1].split(" ")[0])
     assert share < 0.1
@@ -145,7 +145,7 @@ def test_a_reward_head_is_fitted_on_the_readers_labels(tmp_path):
 
 def test_controls_are_labelled_and_of_kinds_that_old_ipywidgets_have(rm, pairs):
     """Every slider has a description; nothing that ipywidgets 7.7 (Colab) lacks."""
-    for box in (widgets.sigmoid_and_loss(), widgets.pair_explorer(rm, pairs)):
+    for box in (widgets.loss.sigmoid_and_loss(), widgets.pairs.pair_explorer(rm, pairs)):
         for control in controls(box).values():
             assert control.description
             assert isinstance(control, ipywidgets.FloatSlider | ipywidgets.IntSlider | ipywidgets.SelectionSlider)

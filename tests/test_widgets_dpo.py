@@ -5,8 +5,8 @@ import copy
 import pytest
 import torch
 
-from rmtutorial import figures_dpo, widgets_dpo
 from rmtutorial.gradients import gradient_ledger
+from rmtutorial.lesson import figures, widgets
 from rmtutorial.losses import bradley_terry_loss
 from rmtutorial.policy import Policy
 from rmtutorial.recipe import freeze
@@ -15,7 +15,7 @@ from rmtutorial.reward_model import RewardModel
 
 def test_dpo_explorer_shows_the_numbers_of_the_formula():
     """beta 0.1, log-ratios 5 and -5: margin 1, loss -log sigma(1) = 0.313, gradient -+ 0.1 sigma(-1) = 0.0269."""
-    box = widgets_dpo.dpo_explorer()
+    box = widgets.dpo.dpo_explorer()
     text = box.children[2].value
     for number in ("+0.50", "-0.50", "+1.00", "0.313", "-0.0269", "+0.0269"):
         assert number in text
@@ -39,7 +39,7 @@ def ledgers(sft, pairs):
 
 def test_ledger_explorer_counts_the_parameters_that_a_gradient_reaches(ledgers):
     """RM: all. Frozen: the head alone. Each switch draws another figure."""
-    box = widgets_dpo.ledger_explorer(ledgers)
+    box = widgets.dpo.ledger_explorer(ledgers)
     images = []
     for title, table in ledgers.items():
         box.children[0].children[0].value = title
@@ -55,7 +55,7 @@ def texts(ax):
 
 def test_the_ledger_figure_says_what_no_bar_can_show(ledgers):
     """A part that is not there, one that gets no gradient, and an LM head that is the embedding matrix."""
-    shown = texts(figures_dpo.gradient_ledger(ledgers))
+    shown = texts(figures.dpo.gradient_ledger(ledgers))
     frozen = ledgers["RM, backbone frozen"]
     assert shown.count("× no gradient") == frozen["gradient"].isna().sum() == len(frozen) - 1
     assert shown.count("not there") == 3  # no reward head under DPO, no LM head in two reward models
@@ -65,5 +65,5 @@ def test_the_ledger_figure_says_what_no_bar_can_show(ledgers):
 def test_a_dot_marks_every_token_without_pull():
     """Two rows of three tokens, three zeros, and a name at each start."""
     rows = {"RM": torch.tensor([0.0, 0.0, 2.0]), "DPO": torch.tensor([0.0, 1.0, 0.5])}
-    shown = texts(figures_dpo.token_gradients(rows, ["a", "b", "c"], {"chosen": 1}))
+    shown = texts(figures.dpo.token_gradients(rows, ["a", "b", "c"], {"chosen": 1}))
     assert shown.count("·") == 3 and shown.count("chosen") == 1

@@ -9,10 +9,10 @@ import json
 import sys
 from pathlib import Path
 
-from rmtutorial import session
 from rmtutorial.backbones import load_sft
 from rmtutorial.encoding import encode_pairs
 from rmtutorial.evaluation import evaluate
+from rmtutorial.lesson import session
 from rmtutorial.preferences import PreferencePair
 from rmtutorial.reward_model import RewardModel
 from rmtutorial.training import TrainConfig, train_reward_model

@@ -11,7 +11,7 @@ import sys
 
 CODE = """
 import json, sys, time
-from rmtutorial import session
+from rmtutorial.lesson import session
 from rmtutorial.backbones import load_sft
 from rmtutorial.preferences import load_preferences
 from rmtutorial.reward_model import RewardModel

@@ -17,10 +17,10 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
-from rmtutorial import session
 from rmtutorial.backbones import decoder_layers, load_sft
 from rmtutorial.encoding import tree_length
 from rmtutorial.files import write_text
+from rmtutorial.lesson import session
 from rmtutorial.preferences import load_preferences
 from rmtutorial.recipe import TrainConfig
 from rmtutorial.reward_model import RewardModel

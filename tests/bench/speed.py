@@ -25,12 +25,13 @@ from unittest import mock
 
 import torch
 
-from rmtutorial import session
 from rmtutorial.backbones import decoder_layers, embedded_model, load_sft
 from rmtutorial.encoding import encode_pairs, tree_length
 from rmtutorial.features import pooled_features
 from rmtutorial.files import write_text
+from rmtutorial.lesson import session
 from rmtutorial.losses import bradley_terry_loss
+from rmtutorial.machine import usable_cores
 from rmtutorial.preferences import PreferencePair, load_preferences
 from rmtutorial.probe import train_head
 from rmtutorial.recipe import TrainConfig, freeze
@@ -185,7 +186,7 @@ def same_work(pairs):
 
 
 def child(name, n):
-    session.start(threads=session.usable_cores())
+    session.start(threads=usable_cores())
     pairs, _ = load_pairs(n)
     figure = same_work(pairs) if name == SAME_WORK else CONTENDERS[name](pairs)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
@@ -265,7 +266,7 @@ if __name__ == "__main__":
     rows, ceiling = table(results, pairs)
     out = ROOT / "out" / "bench"
     about = {"date": str(date.today()), "pairs": len(pairs), "source": source, "repeats": options.repeats,
-             "cores": session.usable_cores(), "machine": platform.machine(), "matrix_products_gflops": ceiling}  # fmt: skip
+             "cores": usable_cores(), "machine": platform.machine(), "matrix_products_gflops": ceiling}  # fmt: skip
     write_text(out / "speed.json", json.dumps({"about": about, "rows": rows, "runs": results}, indent=1))
     draw(rows, out / "speed.png")
     print(f"\n{len(pairs)} pairs of {source}, {options.repeats} runs, medians; matrix products {ceiling:.0f} GFLOP/s")

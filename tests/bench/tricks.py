@@ -15,8 +15,9 @@ from accelerate import Accelerator
 from speed import BATCH, load_pairs, reward_model
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from rmtutorial import attention, encoding, session
+from rmtutorial import attention, encoding
 from rmtutorial.features import FeatureCache
+from rmtutorial.lesson import session
 from rmtutorial.recipe import TrainConfig, parameter_groups
 from rmtutorial.training import forward_backward
 

@@ -2,16 +2,17 @@
 
 Right: your function comes back. Nothing tried: the reference comes back, and that is said. Wrong: a message that names
 the mistake. So the cells that follow an exercise run in each of the three cases that lead on.
+
+Exercise "3.1" stands in lesson_03.py, whole: reference, mistakes, hints. A new lesson is a new file.
 """
 
+import importlib
 import inspect
+import pkgutil
 
-from rmtutorial import solutions
-from rmtutorial.exercise_checks import EXERCISES, NotTried
+from rmtutorial.lesson.exercises.exercise import Exercise, NotTried, Wrong, same, tried
 
-
-class Wrong(AssertionError):
-    """An answer that is not right; the message names the mistake."""
+__all__ = ["Exercise", "NotTried", "Wrong", "all_exercises", "check", "hint", "same", "solution", "tried"]
 
 
 def check(key, function):
@@ -24,7 +25,9 @@ def check(key, function):
         mistake = exercise.mistake(function)
     except NotTried:
         print(f"Exercise {key}: not tried yet, going on with the reference solution.")
-        return _reference(exercise)
+        return exercise.reference
+    except Wrong as wrong:
+        mistake = str(wrong)
     except Exception as error:
         mistake = f"it raised {type(error).__name__}: {error}"
     if mistake:
@@ -48,14 +51,25 @@ def hint(key, number=1):
 
 def solution(key):
     """Print the reference solution, the same code that the tests run."""
-    print(inspect.getsource(_reference(_exercise(key))))
+    print(inspect.getsource(_exercise(key).reference))
+
+
+def all_exercises():
+    """dict: key -> Exercise, of all lessons in their order."""
+    return {key: exercise for lesson in _lessons() for key, exercise in _of_lesson(lesson).items()}
 
 
 def _exercise(key):
-    if key not in EXERCISES:
-        raise ValueError(f"exercise {key!r}: there are {', '.join(EXERCISES)}")
-    return EXERCISES[key]
+    lesson = f"lesson_{str(key).partition('.')[0]:0>2}"
+    exercises = _of_lesson(lesson) if lesson in _lessons() else {}
+    if key not in exercises:
+        raise ValueError(f"exercise {key!r}: there are {', '.join(all_exercises())}")
+    return exercises[key]
 
 
-def _reference(exercise):
-    return getattr(solutions, exercise.solution)
+def _lessons():
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name.startswith("lesson_"))
+
+
+def _of_lesson(lesson):
+    return importlib.import_module(f"{__name__}.{lesson}").EXERCISES  # at call time: lessons import from this package

@@ -1,4 +1,4 @@
-"""Look at this machine and say what to do about each problem: python -m rmtutorial doctor. Loads no model."""
+"""rmtutorial doctor: look at this machine and say what to do about each problem. Loads no model."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from rmtutorial import session
+from rmtutorial import machine
 
 LEAST_LIMIT = 2_000_000_000  # bytes of memory that the costliest notebook was tried with
 LEAST_FREE = 1_800_000_000  # bytes that it takes itself
@@ -27,13 +27,17 @@ class Finding:
     problems: list = field(default_factory=list)  # sentences: what is wrong, with the value, and what to do
 
 
-def main():
+def add_arguments(p):
+    p.epilog = "example: rmtutorial doctor"
+
+
+def run(options=None):
     """Print what was found, then each problem with its remedy. Returns the exit code: 1 if there is a problem."""
     if not installed("rmtutorial"):
         print(f"PROBLEM   rmtutorial is not installed. In its folder, run: {PIP} --no-deps -e .")
         return 1
     problems = []
-    for look in (python, packages, memory, machine, model, network):  # memory before torch takes its share
+    for look in (python, packages, memory, hardware, model, network):  # memory before torch takes its share
         finding = look()
         print(f"{finding.label:<9} {finding.text}", flush=True)
         problems += finding.problems
@@ -76,7 +80,7 @@ def installed(name):
 
 def memory():
     try:
-        limit, free = session.memory_limit(), free_memory()
+        limit, free = machine.memory_limit(), free_memory()
     except ImportError as error:  # psutil; packages() has told how to get it
         return Finding("memory", f"not looked at ({error})")
     finding = Finding("memory", f"{free / 1e9:.1f} GB free of {limit / 1e9:.1f} GB")
@@ -97,20 +101,20 @@ def free_memory():
     """Bytes that a notebook could have now: what the machine has available, or what its container has left."""
     import psutil
 
-    machine, limit = psutil.virtual_memory(), session.memory_limit()
-    if limit >= machine.total:
-        return machine.available
+    whole, limit = psutil.virtual_memory(), machine.memory_limit()
+    if limit >= whole.total:
+        return whole.available
     processes = [process.info["memory_info"] for process in psutil.process_iter(["memory_info"])]
-    return min(machine.available, limit - sum(used.rss for used in processes if used))
+    return min(whole.available, limit - sum(used.rss for used in processes if used))
 
 
-def machine():
+def hardware():
     try:
-        return Finding("machine", str(session.look_around()))
+        return Finding("machine", str(machine.look_around()))
     except (ImportError, OSError) as error:  # OSError: a library of torch cannot be loaded
         remedy = f"torch cannot be imported ({error}). Run: {PIP} --force-reinstall --no-deps torch"
         problems = [remedy] if installed("torch") else []  # packages() has told how to get a missing one
-        return Finding("machine", f"{session.usable_cores()} cores; nothing more is known without torch", problems)
+        return Finding("machine", f"{machine.usable_cores()} cores; nothing more is known without torch", problems)
 
 
 def model():

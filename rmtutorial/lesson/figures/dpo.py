@@ -5,7 +5,7 @@ import math
 import matplotlib.pyplot as plt
 import torch
 
-from rmtutorial.session import CHOSEN, REJECTED
+from rmtutorial.lesson.session import CHOSEN, REJECTED
 
 
 def gradient_ledger(ledgers):

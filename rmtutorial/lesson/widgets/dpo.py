@@ -3,9 +3,9 @@
 import ipywidgets
 import torch
 
-from rmtutorial import figures_dpo
+from rmtutorial.lesson import figures
+from rmtutorial.lesson.widgets import explorer, slider
 from rmtutorial.losses import dpo_loss
-from rmtutorial.widgets import explorer, slider
 
 
 def dpo_explorer(beta=0.1, chosen=5.0, rejected=-5.0):
@@ -29,7 +29,7 @@ def render_dpo(beta, chosen, rejected):
         f"loss <b>{loss.item():.3f}</b> nats; gradient {logprobs.grad[0].item():+.4f} on the chosen log-probability, "
         f"{logprobs.grad[1].item():+.4f} on the rejected one"
     )
-    return figures_dpo.dpo_loss_curve(beta, chosen - rejected), message
+    return figures.dpo.dpo_loss_curve(beta, chosen - rejected), message
 
 
 def ledger_explorer(ledgers):
@@ -46,4 +46,4 @@ def render_ledger(ledgers, title):
         f"{title}: gradient arrives at <b>{moved['parameters'].sum():,}</b> of {table['parameters'].sum():,} parameters, "
         f"most of it (share of the squared norm {moved['share'].max():.2f}) at: {moved['share'].idxmax()}"
     )
-    return figures_dpo.gradient_ledger({title: table}), message
+    return figures.dpo.gradient_ledger({title: table}), message

@@ -1,0 +1,80 @@
+"""A reward model of any make, read by transformers' own class: for scoring and evaluating, not for training.
+
+Letters: N examples, K answers of one prompt, B rows of a padded batch, T tokens.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from rmtutorial.encoding import Encoded, encode
+from rmtutorial.reward_model import RewardModel, load_classifier
+
+
+def load_scorer(name):
+    """The RewardModel in a folder or on the Hub; a Classifier where its architecture cannot be packed.
+
+    Raises: as `load_classifier`.
+    """
+    try:
+        return RewardModel.from_pretrained(name)
+    except NotImplementedError:
+        model, tokenizer, _ = load_classifier(name)
+        return Classifier(model, tokenizer)
+
+
+@dataclass(frozen=True)
+class EncodedRow(Encoded):
+    """An Encoded answer with the segment of each token, for encoders that read prompt and answer as two segments."""
+
+    segments: list | None = None
+
+
+class Classifier(nn.Module):
+    """Any sequence classification model with one label, an encoder too. Every answer is a padded row of its own."""
+
+    rows = 16  # of one forward pass
+
+    def __init__(self, model, tokenizer, max_length=1024):
+        super().__init__()
+        self.model, self.tokenizer = model, tokenizer
+        model.config.pad_token_id = tokenizer.pad_token_id
+        longest = (tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", max_length))
+        self.max_length = min(max_length, *longest)
+
+    def encode(self, prompt, responses):
+        """The Encoded answers (K,) to one prompt: by the chat template; without one, as two segments."""
+        return [self._encode(prompt, response) for response in responses]
+
+    def _encode(self, prompt, response):
+        if self.tokenizer.chat_template:
+            return encode(self.tokenizer, prompt, response, self.max_length)
+        if not isinstance(prompt, str):
+            raise ValueError("this model's tokenizer has no chat template, so a prompt must be text, not messages")
+        self.tokenizer.truncation_side = "left"
+        row = self.tokenizer(prompt, response, truncation=True, max_length=self.max_length)
+        return EncodedRow(row["input_ids"], row.sequence_ids().index(1), row.get("token_type_ids"))
+
+    def encode_pairs(self, pairs):
+        """The two Encoded answers [chosen, rejected] of every PreferencePair."""
+        return [self.encode(pair.prompt, (pair.chosen, pair.rejected)) for pair in pairs]
+
+    @torch.no_grad()
+    def score_encoded(self, examples, cache=None):
+        """Rewards (N, K), float32 on the CPU, of N encoded examples of K answers each; `cache` is not used."""
+        answers = [answer for example in examples for answer in example]
+        rewards = torch.empty(len(answers))
+        order = sorted(range(len(answers)), key=lambda i: len(answers[i].ids))  # rows of like length: little padding
+        for at in range(0, len(order), self.rows):
+            group = order[at : at + self.rows]
+            rewards[group] = self.model(**self._batch([answers[i] for i in group])).logits[:, 0].float().cpu()
+        return rewards.view(len(examples), -1)
+
+    def _batch(self, answers):
+        """Padded input_ids and attention_mask (B, T), with token_type_ids where the tokenizer has them."""
+        columns = {"input_ids": [answer.ids for answer in answers]}
+        if getattr(answers[0], "segments", None):
+            columns["token_type_ids"] = [answer.segments for answer in answers]
+        padded = self.tokenizer.pad(columns, padding=True, padding_side="right", return_tensors="pt")
+        return padded.to(next(self.model.parameters()).device)
