@@ -57,12 +57,13 @@ def pooled_features(rm, pairs, cache=None):
     return rm.pooled_encoded(rm.encode_pairs(pairs), cache=cache)
 
 
-def cache_of_run(rm, config, cache=None):
+def cache_of_run(rm, config, cache=None, again=False):
     """The FeatureCache of a training run, the one that is given or a new one; None where it would be of no use.
 
-    What frozen layers give is worth keeping if there are frozen layers and another epoch, or run, asks for it.
+    What frozen layers give is worth keeping if there are frozen layers and it is asked for again: by another epoch,
+    another run, or because the head was fitted first (`again`).
     """
-    again = cache is not None or config.epochs > 1
+    again = again or cache is not None or config.epochs > 1
     if not (config.cache and again) or config.fsdp or not frozen_layers(rm.backbone):
         return None
     return (cache if cache is not None else FeatureCache()).belongs_to(rm)

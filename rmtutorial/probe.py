@@ -9,29 +9,79 @@ import torch
 
 from rmtutorial.backbones import decoder_layers, final_norm
 from rmtutorial.encoding import micro_batches
-from rmtutorial.evaluation import measures, summary, wilson_interval
+from rmtutorial.evaluation import accuracy_table, measures, summary
 from rmtutorial.history import History
 from rmtutorial.losses import bradley_terry_loss
 from rmtutorial.recipe import TrainConfig, batch_order, lr_factor
 
 
-def train_head(features, config=None, held_out=None):
+def fit_head(features, ridge=64.0, held_out=None, most=200):
+    """The one weight vector that is best on fixed features: the loss is convex, L-BFGS goes to its optimum.
+
+    It minimizes the sum of the Bradley-Terry losses + ridge/2 |w|^2, which is logistic regression on the differences
+    without intercept. Differences are first divided by their root mean square, so `ridge` does not depend on the model.
+
+    Args: features (B, 2, H), as `train_head`; ridge, above 0: it keeps w finite where H features separate B pairs;
+        held_out (N, 2, H) to evaluate on before and after each iteration; most, iterations at the most.
+    Returns: (weight (H,) float32, History whose steps are iterations).
+    Raises: ValueError for another shape, or a ridge that is not above 0.
+    """
+    _check_features(features)
+    if not ridge > 0:
+        raise ValueError(f"ridge={ridge}: must be above 0, or the weights may grow without end")
+    D = (features[:, 0] - features[:, 1]).double()  # (B, H)
+    scale = D.square().mean().sqrt()
+    D = D / scale
+    w = torch.zeros(D.shape[1], dtype=torch.float64, requires_grad=True)  # (H,)
+    optimizer = torch.optim.LBFGS([w], max_iter=1, tolerance_change=0, line_search_fn="strong_wolfe")
+
+    def objective():
+        optimizer.zero_grad()
+        loss = len(D) * bradley_terry_loss(D @ w, torch.zeros_like(D[:, 0])) + ridge / 2 * w.square().sum()
+        loss.backward()
+        return loss
+
+    history = History()
+    for step in range(most + 1):
+        if step:
+            optimizer.step(objective)  # one iteration; the next goes on with what it learned of the curvature
+            history.steps.append({"step": step, **measures(features @ (w / scale).detach().float())})
+        if held_out is not None:
+            history.evaluations.append({"step": step, "epoch": float(step), **judge(held_out, (w / scale).float())})
+        if step and w.grad.abs().max() < 1e-6 * len(D):
+            break
+    return (w / scale).detach().float(), history
+
+
+def head_is_zero(rm):
+    """Has this model a head that has not learned yet? A Policy has none."""
+    new = rm.new_parameters()
+    return bool(new) and not any(p.any() for p in new)
+
+
+@torch.no_grad()
+def set_head(rm, w):
+    """Give a RewardModel the weight vector w (H,)."""
+    rm.reward_head.weight.copy_(w[None])
+
+
+def train_head(features, config=None, held_out=None, groups=None):
     """Train one weight vector on pooled features, with the recipe of `train_reward_model(train_top=0)`.
 
     Args:
         features: (B, 2, H) float, of the chosen and the rejected answer of B pairs (`pooled_features`).
         config: TrainConfig; epochs, batch_size, head_lr, warmup, weight_decay, clip, centering and seed count.
         held_out: features (N, 2, H) of pairs to evaluate on before training and after each epoch.
+        groups: B labels; pairs of one group stay in one batch.
     Returns: (weight (H,) of the reward head, History).
     Raises: ValueError when the features have another shape.
     """
-    if features.ndim != 3 or features.shape[1] != 2 or not len(features):
-        raise ValueError(f"features of shape {tuple(features.shape)}: expected (pairs, 2, hidden size)")
+    _check_features(features)
     config = config or TrainConfig()
     w = torch.zeros(features.shape[2], requires_grad=True)  # (H,)
     optimizer = torch.optim.AdamW([w], lr=config.head_lr, weight_decay=config.weight_decay)
-    batches, history, started = batch_order(len(features), config), History(), time.perf_counter()
-    a_epoch = len(batches) // config.epochs
+    batches, history, started = batch_order(len(features), config, groups), History(), time.perf_counter()
+    a_epoch = len(batches) / config.epochs
     if held_out is not None:
         history.evaluations.append({"step": 0, "epoch": 0.0, **judge(held_out, w)})
     for step, batch in enumerate(batches, 1):
@@ -45,7 +95,7 @@ def train_head(features, config=None, held_out=None):
         epoch, seconds = step / a_epoch, time.perf_counter() - started
         history.steps.append({"step": step, "epoch": epoch, **measures(rewards.detach(), config.centering), "lr": lr,
                               "grad_norm": float(grad_norm), "seconds": seconds})  # fmt: skip
-        if held_out is not None and step % a_epoch == 0:
+        if held_out is not None and step * config.epochs // len(batches) > (step - 1) * config.epochs // len(batches):
             history.evaluations.append({"step": step, "epoch": epoch, **judge(held_out, w)})
     return w.detach(), history
 
@@ -57,18 +107,12 @@ def layer_sweep(rm, pairs, held_out, config=None):
         rm: a RewardModel with all layers, pooling "last"; its final norm is put on every layer, as a cut backbone has it.
         pairs, held_out: PreferencePairs to fit the heads on, and to judge.
         config: TrainConfig of the heads.
-    Returns: a pandas table with the layer (1, 2, ...) as index and accuracy, low, high (95 %, Wilson) and pairs.
+    Returns: a pandas table with the layer (1, 2, ...) as index and accuracy, low, high (95 %, by set) and pairs.
     """
-    import pandas
-
     train, test = (layer_features(rm, p) for p in (pairs, held_out))  # (layers, B, 2, H)
     config = config or TrainConfig(epochs=10, head_lr=3e-3, weight_decay=0.1)
-    rows = []
-    for layer in range(len(train)):
-        accuracy = judge(test[layer], train_head(train[layer], config)[0])["accuracy"]
-        low, high = wilson_interval(accuracy, len(held_out))
-        rows.append({"accuracy": accuracy, "low": low, "high": high, "pairs": len(held_out)})
-    return pandas.DataFrame(rows, index=range(1, len(rows) + 1)).rename_axis("layer")
+    rewards = {k + 1: test[k] @ train_head(train[k], config)[0] for k in range(len(train))}  # layer -> (N, 2)
+    return accuracy_table(rewards, held_out).rename_axis("layer")
 
 
 @torch.no_grad()
@@ -91,6 +135,11 @@ def layer_features(rm, pairs, max_tokens=2048):
         for handle in handles:
             handle.remove()
     return features
+
+
+def _check_features(features):
+    if features.ndim != 3 or features.shape[1] != 2 or not len(features):
+        raise ValueError(f"features of shape {tuple(features.shape)}: expected (pairs, 2, hidden size)")
 
 
 @torch.no_grad()

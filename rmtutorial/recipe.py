@@ -19,6 +19,7 @@ class TrainConfig:
     batch_size: int = 8  # pairs an optimizer step
     lr: float = 1e-4  # of the backbone, at its highest
     head_lr: float = 1e-3  # of the reward head; it starts from zero and has far to go
+    head_ridge: float = 64.0  # first fit a head of zeros to its optimum, with this penalty; 0: it starts from zero
     train_top: int | None = 8  # how many of the top layers learn; 0 for the head only, None ("all") for all
     warmup: float = 0.1  # share of the steps with a rising learning rate; then it falls linearly to 0
     weight_decay: float = 0.0  # of AdamW; pulls weights to 0, which few steps do not need
@@ -36,7 +37,7 @@ class TrainConfig:
 
     def __post_init__(self):
         at_least = {
-            "epochs": 1, "batch_size": 1, "lr": 0, "head_lr": 0, "warmup": 0, "weight_decay": 0, "clip": 0,
+            "epochs": 1, "batch_size": 1, "lr": 0, "head_lr": 0, "head_ridge": 0, "warmup": 0, "weight_decay": 0, "clip": 0,
             "centering": 0, "micro_batch_tokens": 1, "eval_every": 0, "checkpoint_every": 0,
         }  # fmt: skip
         for name, least in at_least.items():
@@ -90,11 +91,29 @@ def autocast(device, precision):
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
-def batch_order(n, config):
-    """Indices of the pairs for every step: each epoch in a new order that only the seed decides."""
-    generator = torch.Generator().manual_seed(config.seed)
-    orders = [torch.randperm(n, generator=generator).tolist() for _ in range(config.epochs)]
-    return [order[i : i + config.batch_size] for order in orders for i in range(0, n, config.batch_size)]
+def batch_order(n, config, groups=None):
+    """Indices of the pairs for every step: each epoch in a new order that only the seed decides.
+
+    Args: n pairs; groups, a label for each pair: pairs of one group stay in one batch, as all comparisons of a prompt
+        do in Ouyang et al. (2022, section 3.5). Mirror twins then pull at the same step, not one against the last.
+        A batch has at most `config.batch_size` pairs; a larger group fills batches of its own.
+    """
+    members = {}
+    for i in range(n):
+        members.setdefault(i if groups is None else groups[i], []).append(i)
+    members, generator, batches = list(members.values()), torch.Generator().manual_seed(config.seed), []
+    for _ in range(config.epochs):
+        batch = []
+        for k in torch.randperm(len(members), generator=generator).tolist():
+            if len(batch) + len(members[k]) > config.batch_size:
+                batches.append(batch)
+                batch = []
+            batch = batch + members[k]
+            while len(batch) > config.batch_size:
+                batches.append(batch[: config.batch_size])
+                batch = batch[config.batch_size :]
+        batches.append(batch)
+    return [batch for batch in batches if batch]
 
 
 def lr_factor(step, steps, warmup):

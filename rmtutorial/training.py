@@ -15,13 +15,18 @@ from rmtutorial.evaluation import measures, summary
 from rmtutorial.features import FeatureCache, cache_of_run
 from rmtutorial.files import check_folder
 from rmtutorial.history import Clock, History
+from rmtutorial.intervals import units
 from rmtutorial.losses import bradley_terry_loss
+from rmtutorial.probe import fit_head, head_is_zero, set_head
 from rmtutorial.processes import any_process, parts_of_process, prepare, summed, whole
 from rmtutorial.recipe import TrainConfig, autocast, batch_order, freeze, lr_schedule
 
 
 def train_reward_model(rm, pairs, config=None, held_out=None, resume_from=None, cache=None):
     """Train `rm` in place so that chosen answers score above rejected ones.
+
+    Two phases (Kumar et al. 2022): a head of zeros is fitted to its optimum on the features as they are, one forward
+    pass over the pairs; then the top layers learn together with it. The history is that of the second phase.
 
     Args:
         rm: RewardModel.
@@ -41,13 +46,17 @@ def train_reward_model(rm, pairs, config=None, held_out=None, resume_from=None, 
     pairs, encoded = drop_identical(pairs, rm.encode_pairs(pairs))
     if not pairs:
         raise ValueError("no pairs to train on, or none whose answers differ after cutting (max_length)")
-    batches = batch_order(len(pairs), config)  # indices of the pairs of every step
+    batches = batch_order(len(pairs), config, units(pairs))  # indices of the pairs of every step; a set stays together
     check_folder(config.checkpoint_dir)
     run = fingerprint(rm, pairs, config)
     accelerator = Accelerator()
     accelerator.native_amp, accelerator.scaler = False, None  # `autocast` below does it, not accelerate's configuration
     rm.to(accelerator.device)
-    cache = cache_of_run(rm, config, cache)
+    head_first = config.head_ridge and config.train_top != 0 and not resume_from and head_is_zero(rm)
+    cache = cache_of_run(rm, config, cache, again=bool(head_first))
+    if head_first:  # what fixed features give, before the layers below learn
+        with autocast(rm.device, config.precision):
+            set_head(rm, fit_head(rm.pooled_encoded(encoded, cache=cache), config.head_ridge)[0])
     if config.compile:
         for layer in decoder_layers(rm.backbone):
             layer.mlp.compile(dynamic=True)

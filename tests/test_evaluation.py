@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from conftest import tiny_sft
-from rmtutorial.evaluation import accuracy_table, evaluate, pairwise_accuracy, wilson_interval
+from rmtutorial.evaluation import accuracy_table, compare, evaluate, pairwise_accuracy, report_of
+from rmtutorial.intervals import accuracy_interval, bootstrap_means, grouped_interval, mcnemar, units, wilson_interval
 from rmtutorial.preferences import PreferencePair
 from rmtutorial.reward_model import RewardModel
 
@@ -96,7 +97,9 @@ def test_the_report_measures_what_each_answer_scores_alone(sft, pairs):
     assert report.loss == pytest.approx(sum(math.log(1 + math.exp(-m)) for m in margins) / 6, abs=1e-3)
     assert report.margin == pytest.approx(sum(margins) / 6, abs=1e-3)
     assert report.accuracy == pytest.approx(sum(m > 0 for m in margins) / 6)
-    assert report.n == 6 and report.interval == wilson_interval(report.accuracy, 6)
+    assert report.n == 6 and report.interval == accuracy_interval(report.right, units(pairs))
+    assert report.right.mean().item() == pytest.approx(report.accuracy)
+    assert report.losses.mean().item() == pytest.approx(report.loss, abs=1e-5)
 
 
 def test_an_untrained_head_has_loss_ln2_and_accuracy_one_half(sft, pairs):
@@ -177,10 +180,128 @@ def test_an_empty_list_is_refused(sft):
         evaluate(reward_model(sft), [])
 
 
-def test_accuracy_table_has_a_row_for_each_judge_with_its_interval():
-    """One right, one wrong, one tie of three: 1/2, between Wilson's bounds for n = 3."""
-    table = accuracy_table(
-        {"a": torch.tensor([[1.0, 0.0], [0.0, 1.0], [2.0, 2.0]]), "b": torch.tensor([[1.0, 0.0]] * 3)}
-    )
+def test_accuracy_table_has_a_row_for_each_judge_with_its_interval(pairs):
+    """One right, one wrong, one tie of three: 1/2, and the interval by set."""
+    scores = {"a": torch.tensor([[1.0, 0.0], [0.0, 1.0], [2.0, 2.0]]), "b": torch.tensor([[1.0, 0.0]] * 3)}
+    table = accuracy_table(scores, pairs[1:4])
     assert table.loc["a", "accuracy"] == 0.5 and table.loc["b", "accuracy"] == 1.0
-    assert tuple(table.loc["a", ["low", "high"]]) == wilson_interval(0.5, 3) and table["pairs"].tolist() == [3, 3]
+    right = torch.tensor([1.0, 0.0, 0.5])
+    assert tuple(table.loc["a", ["low", "high"]]) == accuracy_interval(right, units(pairs[1:4]))
+    assert tuple(table.loc["b", ["low", "high"]]) == wilson_interval(1.0, 3) and table["pairs"].tolist() == [3, 3]
+
+
+# Intervals by the unit that varies.
+
+
+def test_with_one_row_a_unit_the_bootstrap_is_the_textbook_interval():
+    """200 independent rows, 70 % right: mean +- 1.96 sqrt(p (1 - p) / n), to a point."""
+    right = torch.tensor([1.0] * 140 + [0.0] * 60)
+    half = 1.96 * math.sqrt(0.7 * 0.3 / 200)
+    assert grouped_interval(right, range(200)) == pytest.approx((0.7 - half, 0.7 + half), abs=0.01)
+
+
+def test_rows_that_err_together_make_the_interval_wider():
+    """Every row four times: the spread is that of 50 rows, not of 200. An interval over rows is half as wide."""
+    right = torch.tensor([1.0] * 35 + [0.0] * 15).repeat_interleave(4)
+    (low, high), over_rows = grouped_interval(right, [i // 4 for i in range(200)]), wilson_interval(0.7, 200)
+    assert (high - low) / (over_rows[1] - over_rows[0]) == pytest.approx(2, abs=0.1)
+
+
+def test_twins_that_err_in_opposite_ways_make_the_interval_narrower():
+    """A judge who ignores the prompt has one of two right in every mirror set: 0.5 exactly, whatever is drawn."""
+    right = torch.tensor([1.0, 0.0] * 50)
+    assert grouped_interval(right, [i // 2 for i in range(100)]) == (0.5, 0.5)
+    low, high = wilson_interval(0.5, 100)
+    assert high - low > 0.19
+
+
+def test_the_mean_of_units_of_unequal_size_counts_rows():
+    """One unit of nine rows, all right, one of a single row, wrong: means of a draw are 1, 0.9 or 0."""
+    means = bootstrap_means(torch.tensor([1.0] * 9 + [0.0]), [0] * 9 + [1], draws=400)
+    assert {round(m, 3) for m in means.tolist()} == {0.0, 0.9, 1.0}
+    assert (means == 0.9).double().mean().item() == pytest.approx(0.5, abs=0.08)
+
+
+def test_about_95_of_100_intervals_hold_the_truth():
+    """Simulated sets whose two rows share their luck: the interval by set holds the true share, that by row too rarely."""
+    generator = torch.Generator().manual_seed(0)
+    held = torch.zeros(2)
+    for _ in range(300):
+        right = (torch.rand(60, generator=generator) < 0.7).double().repeat_interleave(2)  # 60 sets of two equal rows
+        for i, unit in enumerate(([k // 2 for k in range(120)], range(120))):
+            low, high = torch.quantile(bootstrap_means(right, unit, draws=200), torch.tensor([0.025, 0.975]).double())
+            held[i] += low <= 0.7 <= high
+    assert held[0] / 300 > 0.9 and held[1] / 300 < 0.88
+
+
+def test_where_all_rows_are_right_the_interval_is_wilsons_for_as_many_rows_as_units():
+    """A bootstrap of ones has no width, and ten rows of five sets are no proof of perfection."""
+    assert accuracy_interval(torch.ones(10), [i // 2 for i in range(10)]) == wilson_interval(1.0, 5)
+    with pytest.raises(ValueError, match="one unit alone"):
+        grouped_interval(torch.tensor([0.0, 1.0]), ["a", "a"])
+
+
+def test_a_unit_is_the_set_the_prompt_or_a_column(pairs):
+    """Without a group the prompt is the unit; a column that is empty somewhere is refused."""
+    assert len(set(units(pairs))) == 5 and len(set(units(pairs, "axis"))) == 2
+    alone = [replace(pair, group="") for pair in pairs]
+    assert len(set(units(alone))) == len(set(units(pairs, "prompt"))) == 5  # two of six share their prompt
+    with pytest.raises(ValueError, match="by='topic': 6 of 6 pairs have no topic"):
+        units(pairs, "topic")
+
+
+# Two judges on the same rows.
+
+
+def report(margins, pairs):
+    rewards = torch.stack([torch.tensor(margins), torch.zeros(len(margins))], dim=1)
+    return report_of(rewards, torch.ones(len(margins), 2), pairs)
+
+
+@pytest.fixture
+def many():
+    """100 pairs, each a set of its own."""
+    return [PreferencePair(f"Why {i}?", "yes", "no", group=f"s{i}") for i in range(100)]
+
+
+def test_a_paired_comparison_sees_what_overlapping_intervals_hide(many):
+    """One judge is better by 0.1 logits on every row: the two accuracies overlap, the difference of losses is clear."""
+    noise = torch.randn(100, generator=torch.Generator().manual_seed(0))
+    a, b = report((noise + 0.6).tolist(), many), report((noise + 0.5).tolist(), many)
+    assert a.interval[0] < b.interval[1]
+    found = compare(a, b)
+    assert found.loss_interval[0] > 0 and found.loss_gain == pytest.approx(b.loss - a.loss, abs=1e-6)
+    assert found.accuracy_gain == pytest.approx(a.accuracy - b.accuracy, abs=1e-6)
+    assert found.only_a >= 1 and found.only_b == 0
+    back = compare(b, a)
+    assert back.loss_gain == pytest.approx(-found.loss_gain) and (back.only_a, back.only_b) == (0, found.only_a)
+
+
+def test_a_judge_does_not_differ_from_itself(many):
+    """No gain, no width, p = 1."""
+    one = report(torch.randn(100, generator=torch.Generator().manual_seed(1)).tolist(), many)
+    found = compare(one, one)
+    assert (found.loss_gain, *found.loss_interval, found.accuracy_gain, found.p) == (0, 0, 0, 0, 1)
+
+
+def test_reports_of_other_rows_are_refused(many):
+    """Same number, other order: a difference row by row would be nonsense."""
+    one = report([1.0] * 100, many)
+    with pytest.raises(ValueError, match="reports of other rows"):
+        compare(one, report([1.0] * 100, many[::-1]))
+
+
+@pytest.mark.parametrize(("a", "b", "p"), [(0, 0, 1.0), (5, 0, 2 / 32), (8, 2, 2 * 56 / 1024), (5, 5, 1.0)])
+def test_mcnemar_is_the_binomial_test_of_the_rows_on_which_they_differ(a, b, p):
+    """8 to 2: twice (1 + 10 + 45) / 1024, as heads and tails of a fair coin."""
+    assert mcnemar(a, b) == mcnemar(b, a) == pytest.approx(p)
+
+
+def test_a_judge_who_ignores_the_prompt_has_no_mirror_set_right():
+    """One of two rows is right in each; whoever reads the prompt can have both."""
+    rows = [PreferencePair(f"Why {i}?", *answers, group=f"m{i // 2}", kind="mirror")
+            for i in range(8) for answers in [("a", "b") if i % 2 else ("b", "a")]]  # fmt: skip
+    blind = report([1.0, -1.0] * 4, rows)
+    assert blind.accuracy == 0.5 and not any(blind.sets_right().values()) and len(blind.sets_right()) == 4
+    assert sum(report([1.0] * 6 + [1.0, -1.0], rows).sets_right().values()) == 3
+    assert blind.sets_right("edit") == {}

@@ -13,6 +13,7 @@ from rmtutorial import features
 from rmtutorial.encoding import encode_pairs
 from rmtutorial.evaluation import evaluate
 from rmtutorial.features import FeatureCache, frozen_layers, pooled_features
+from rmtutorial.intervals import units
 from rmtutorial.probe import train_head
 from rmtutorial.recipe import TrainConfig, freeze
 from rmtutorial.reward_model import RewardModel
@@ -206,7 +207,7 @@ def test_train_head_is_train_reward_model_with_a_frozen_backbone(rm, pairs):
     settings = TrainConfig(epochs=3, batch_size=2, head_lr=3e-3, train_top=0, weight_decay=0.1, centering=0.01)
     torch.nn.init.zeros_(rm.reward_head.weight)
     states = pooled_features(rm, pairs)  # (6, 2, H)
-    w, history = train_head(states, settings, states[:2])
+    w, history = train_head(states, settings, states[:2], groups=units(pairs))
     slow = train_reward_model(rm, pairs, settings, pairs[:2])
     torch.testing.assert_close(w, rm.reward_head.weight[0].detach(), atol=1e-5, rtol=0)
     for a, b in zip(history.steps, slow.steps, strict=True):

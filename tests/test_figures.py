@@ -6,8 +6,9 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 
-from rmtutorial.evaluation import PairReport, wilson_interval
+from rmtutorial.evaluation import PairReport
 from rmtutorial.history import History
+from rmtutorial.intervals import wilson_interval
 from rmtutorial.lesson import figures
 
 

@@ -1,31 +1,67 @@
-"""Heads on fixed features against another library's answer."""
+"""Heads on fixed features against the textbook's algorithm and another library's answer."""
 
 import pytest
 import torch
 
-from rmtutorial.losses import bradley_terry_loss
+from rmtutorial.probe import fit_head
+
+
+def made(n=200, H=12, scale=1.0):
+    """Features (n, 2, H) of answers, the chosen ones a little higher."""
+    features = torch.randn(n, 2, H, generator=torch.Generator().manual_seed(0))
+    features[:, 0] += 0.3
+    return scale * features
+
+
+def test_the_optimum_of_the_head_is_newtons():
+    """Newton's method for logistic regression, without autograd: w += (D'SD + l I)^-1 (D'(1 - p) - l w), to 1e-5."""
+    features = made()
+    D = (features[:, 0] - features[:, 1]).double()
+    penalty, w = 64.0 * D.square().mean(), torch.zeros(12, dtype=torch.float64)
+    for _ in range(20):
+        p = torch.sigmoid(D @ w)
+        hessian = (D.T * (p * (1 - p))) @ D + penalty * torch.eye(12, dtype=torch.float64)
+        w = w + torch.linalg.solve(hessian, D.T @ (1 - p) - penalty * w)
+    torch.testing.assert_close(fit_head(features)[0], w.float(), atol=1e-5, rtol=0)
 
 
 def test_bradley_terry_on_features_is_logistic_regression_on_differences():
-    """sum -log sigma(d . w) + |w|^2 / 2: scikit-learn, asked without intercept, finds the same w to 1e-4.
+    """sum -log sigma(d . w) + l |w|^2 / 2: scikit-learn, asked without intercept, finds the same w to 1e-4.
 
     It wants two classes, so every difference stands there once as it is and once flipped, with half the weight.
     """
     linear_model = pytest.importorskip("sklearn.linear_model")  # optional: transformers would import it everywhere
-    features = torch.randn(200, 2, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    difference = features[:, 0] - features[:, 1] + 0.3  # (B, H)
+    features = made()
+    difference = (features[:, 0] - features[:, 1]).double()  # (B, H)
     rows = torch.cat([difference, -difference]).numpy()
     classes, weights = [1] * 200 + [0] * 200, [0.5] * 400
-    theirs = linear_model.LogisticRegression(C=1.0, fit_intercept=False, tol=1e-10, max_iter=1000)
+    C = 1 / (64.0 * difference.square().mean().item())
+    theirs = linear_model.LogisticRegression(C=C, fit_intercept=False, tol=1e-10, max_iter=1000)
     theirs = torch.tensor(theirs.fit(rows, classes, sample_weight=weights).coef_[0])
-    w = torch.zeros(12, dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.LBFGS([w], max_iter=500, tolerance_grad=1e-12, line_search_fn="strong_wolfe")
+    torch.testing.assert_close(fit_head(features)[0].double(), theirs, atol=1e-4, rtol=0)
 
-    def objective():
-        optimizer.zero_grad()
-        loss = 200 * bradley_terry_loss(difference @ w, torch.zeros(200, dtype=torch.float64)) + w.square().sum() / 2
-        loss.backward()
-        return loss
 
-    optimizer.step(objective)
-    torch.testing.assert_close(w.detach(), theirs, atol=1e-4, rtol=0)
+def test_the_fit_does_not_depend_on_the_scale_of_the_features():
+    """Ten times the features, a tenth of the weights: the same rewards. The penalty counts in their mean square."""
+    small, large = (scale * fit_head(made(scale=scale))[0] for scale in (1.0, 10.0))
+    torch.testing.assert_close(small, large, atol=1e-4, rtol=1e-3)
+
+
+def test_every_iteration_is_recorded_and_none_raises_the_objective():
+    """Training loss from ln 2 down, held-out loss at each step, and the end is the optimum."""
+    features = made()
+    w, history = fit_head(features[:150], held_out=features[150:])
+    losses = [row["loss"] for row in history.steps]
+    assert len(history.evaluations) == len(history.steps) + 1 < 60
+    assert history.evaluations[0]["loss"] == pytest.approx(0.6931, abs=1e-4)
+    assert history.evaluations[-1]["loss"] == pytest.approx(
+        torch.nn.functional.softplus(-(features[150:, 0] - features[150:, 1]) @ w).mean().item(), abs=1e-5
+    )
+    assert losses[-1] < losses[0] < 0.6931
+
+
+@pytest.mark.parametrize("ridge", [0.0, -1.0, float("nan")])
+def test_a_ridge_that_is_not_above_0_is_refused(ridge):
+    """More features than pairs can tell any pairs apart, and then no finite w is the best."""
+    with pytest.raises(ValueError, match="ridge"):
+        fit_head(made(), ridge)

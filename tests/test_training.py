@@ -18,8 +18,10 @@ from safetensors.torch import load_file
 
 from conftest import tiny_sft
 from rmtutorial.checkpoints import load_checkpoint
+from rmtutorial.features import pooled_features
 from rmtutorial.history import History
 from rmtutorial.preferences import PreferencePair
+from rmtutorial.probe import fit_head
 from rmtutorial.recipe import TrainConfig, batch_order, freeze, lr_factor
 from rmtutorial.reward_model import RewardModel
 from rmtutorial.training import train_reward_model
@@ -30,6 +32,12 @@ def reward_model(sft, **settings):
     rm = RewardModel.from_sft(*sft, **{"layers": None, **settings})
     torch.nn.init.normal_(rm.reward_head.weight, generator=torch.Generator().manual_seed(1))
     return rm
+
+
+@pytest.fixture
+def pairs(pairs):
+    """Each a set of its own, so that three of six make a batch."""
+    return [replace(pair, group=pair.id) for pair in pairs]
 
 
 @pytest.fixture
@@ -80,12 +88,37 @@ def color_pairs(things):
 def test_loss_falls_from_ln2_and_held_out_accuracy_rises(sft):
     """The zero head gives sigma(0) = 1/2 to every pair; a rule that holds for other things too must be found."""
     rm = RewardModel.from_sft(*sft, layers=None)
-    config = TrainConfig(epochs=8, batch_size=6, lr=3e-3, head_lr=1e-2, train_top=None)
+    config = TrainConfig(epochs=8, batch_size=6, lr=3e-3, head_lr=1e-2, head_ridge=0, train_top=None)
     train, held_out = color_pairs(["cat", "mat", "light", "air", "cause", "wall"]), color_pairs(["sky", "hat", "sea"])
     history = train_reward_model(rm, train, config, held_out)
     losses = [row["loss"] for row in history.steps]
     assert losses[0] == pytest.approx(math.log(2)) and losses[-1] < 0.3
     assert history.evaluations[0]["accuracy"] == 0.5 and history.evaluations[-1]["accuracy"] > 0.9
+
+
+def test_the_head_is_fitted_first_and_training_goes_on_from_its_optimum(sft):
+    """Two phases: before the first step the head is `fit_head`'s, on the features as they are; then the layers learn.
+
+    The first batch of all pairs has the loss of that head; a head that is not zero is left as it is, and so is one
+    that starts from zero by choice (head_ridge=0).
+    """
+    things = ["cat", "mat", "light", "air", "cause", "wall"]
+    train, rm = color_pairs(things), RewardModel.from_sft(*sft, layers=None)
+    features = pooled_features(rm, train)
+    w, _ = fit_head(features, ridge=64.0)
+    expected = torch.nn.functional.softplus(-(features[:, 0] - features[:, 1]) @ w).mean().item()
+    config = TrainConfig(epochs=1, batch_size=len(train), lr=1e-3, train_top=2)
+    history = train_reward_model(rm, train, config, held_out=train)
+    assert history.evaluations[0]["loss"] == pytest.approx(expected, abs=1e-4) and expected < 0.68
+    assert history.steps[0]["loss"] == pytest.approx(expected, abs=1e-4)
+    assert history.evaluations[-1]["loss"] < history.evaluations[0]["loss"]
+    kept = reward_model(sft)
+    before = kept.reward_head.weight.clone()
+    train_reward_model(kept, train, replace(config, lr=0, head_lr=0))
+    assert torch.equal(kept.reward_head.weight, before)
+    zero = RewardModel.from_sft(*sft, layers=None)
+    first = train_reward_model(zero, train, replace(config, head_ridge=0)).steps[0]
+    assert first["loss"] == pytest.approx(math.log(2))
 
 
 def test_one_step_is_the_step_of_a_loop_written_by_hand(sft, pairs):
@@ -211,6 +244,19 @@ def test_every_epoch_sees_every_pair_once_in_an_order_of_its_own():
     first, second = [*chain(*batches[:3])], [*chain(*batches[3:])]
     assert sorted(first) == sorted(second) == [*range(7)] and first != second
     assert batches != batch_order(7, TrainConfig(epochs=2, batch_size=3, seed=1))
+
+
+def test_the_pairs_of_a_set_stay_in_one_batch():
+    """Sets of 1, 2, 3 and 7 pairs in batches of 4: none is split but the one that is larger than a batch."""
+    groups = ["a", "b", "b", "c", "c", "c", *"ddddddd", *"efgh"]
+    for seed in range(20):
+        config = TrainConfig(epochs=2, batch_size=4, seed=seed)
+        batches = batch_order(len(groups), config, groups)
+        assert sorted(chain(*batches)) == sorted([*range(len(groups))] * 2) and max(map(len, batches)) == 4
+        for group in "bc":
+            members = {i for i, g in enumerate(groups) if g == group}
+            assert sum(members <= set(batch) for batch in batches) == 2  # in each of two epochs
+        assert sum("d" in {groups[i] for i in batch} for batch in batches) <= 6
 
 
 def test_gradients_left_over_from_before_do_not_enter_the_training(sft, pairs, config):

@@ -9,8 +9,8 @@ from statistics import mean, median
 
 from rmtutorial.data.baselines import words
 from rmtutorial.data.build import DATA, SIZES, SPLITS, read_sets
-from rmtutorial.evaluation import wilson_interval
 from rmtutorial.files import write_text
+from rmtutorial.intervals import wilson_interval
 from rmtutorial.preferences import load_preferences
 
 MEASUREMENTS = DATA / "measurements.json"

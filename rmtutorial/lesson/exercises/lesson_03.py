@@ -85,7 +85,7 @@ def bt_gradient_mistake(function):
     if not same(got, right := _autograd(THREE)):
         return f"for margins 2, 0, -1 autograd gives {shown(right)}, it gave {shown(got)}"
     if not same(got := tried(function, *FIVE), right := _autograd(FIVE)):
-        return f"right for three pairs; for five autograd gives {shown(right)}, it gave {shown(got)}; divided by B, or by 3?"
+        return f"right for three pairs; for five it gave {shown(got)}, not {shown(right)}; divided by B, or by 3?"
     if _records_a_graph(function):
         return (
             "it asks autograd, so the cells below would compare autograd with itself; type the formula from your paper"
@@ -150,7 +150,7 @@ TIES = torch.eye(101)[0], torch.zeros(101)  # 100 of them, and one pair ranked r
 
 def accuracy_with_ties_mistake(function):
     got = tried(function, *SEVEN)
-    if len({float(as_tensor(tried(function, *TIES)).double().mean()) for _ in range(5)}) > 1:
+    if len({float(as_tensor(tried(function, *TIES)).double().mean()) for _ in range(20)}) > 1:
         return "the same rewards gave different accuracies: ties are broken at random; count one half for each"
     if mistake := named(got, _wrong_accuracies(*SEVEN)):
         return mistake

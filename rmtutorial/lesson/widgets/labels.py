@@ -8,8 +8,8 @@ import ipywidgets
 import torch
 
 from rmtutorial.data.build import chance
-from rmtutorial.evaluation import wilson_interval
 from rmtutorial.files import write_text
+from rmtutorial.intervals import wilson_interval
 from rmtutorial.probe import judge, train_head
 from rmtutorial.recipe import TrainConfig
 

@@ -2,7 +2,7 @@
 
 import ipywidgets
 
-from rmtutorial.evaluation import wilson_interval
+from rmtutorial.intervals import wilson_interval
 from rmtutorial.lesson import figures
 from rmtutorial.lesson.widgets import explorer, slider
 from rmtutorial.probe import train_head
