@@ -147,11 +147,11 @@ def compare(a, b, by="group"):
     )
 
 
-def measures(rewards, centering=0.0):
-    """What a History row says of the rewards (B, 2) of one batch."""
+def measures(rewards, centering=0.0, lead=None):
+    """What a History row says of the rewards (B, 2) of one batch; the loss is the one that is trained."""
     r_chosen, r_rejected = rewards.unbind(1)
     return {
-        "loss": bradley_terry_loss(r_chosen, r_rejected, centering=centering).item(),
+        "loss": bradley_terry_loss(r_chosen, r_rejected, lead, centering).item(),
         "accuracy": pairwise_accuracy(r_chosen, r_rejected),
         "margin": (r_chosen - r_rejected).mean().item(),
         "reward_chosen": r_chosen.mean().item(),

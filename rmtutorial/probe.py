@@ -65,7 +65,7 @@ def set_head(rm, w):
     rm.reward_head.weight.copy_(w[None])
 
 
-def train_head(features, config=None, held_out=None, groups=None):
+def train_head(features, config=None, held_out=None, groups=None, lead=None):
     """Train one weight vector on pooled features, with the recipe of `train_reward_model(train_top=0)`.
 
     Args:
@@ -73,6 +73,7 @@ def train_head(features, config=None, held_out=None, groups=None):
         config: TrainConfig; epochs, batch_size, head_lr, warmup, weight_decay, clip, centering and seed count.
         held_out: features (N, 2, H) of pairs to evaluate on before training and after each epoch.
         groups: B labels; pairs of one group stay in one batch.
+        lead: (B,) logits by which each chosen answer is asked to win (the margin term), or None.
     Returns: (weight (H,) of the reward head, History).
     Raises: ValueError when the features have another shape.
     """
@@ -87,13 +88,14 @@ def train_head(features, config=None, held_out=None, groups=None):
     for step, batch in enumerate(batches, 1):
         optimizer.param_groups[0]["lr"] = lr = config.head_lr * lr_factor(step - 1, len(batches), config.warmup)
         rewards = features[batch] @ w  # (b, 2)
-        loss = bradley_terry_loss(*rewards.unbind(1), centering=config.centering)
+        margin = None if lead is None else lead[batch]
+        loss = bradley_terry_loss(*rewards.unbind(1), margin, config.centering)
         optimizer.zero_grad()
         loss.backward()
         grad_norm = torch.nn.utils.clip_grad_norm_([w], config.clip or torch.inf)
         optimizer.step()
         epoch, seconds = step / a_epoch, time.perf_counter() - started
-        history.steps.append({"step": step, "epoch": epoch, **measures(rewards.detach(), config.centering), "lr": lr,
+        history.steps.append({"step": step, "epoch": epoch, **measures(rewards.detach(), config.centering, margin), "lr": lr,
                               "grad_norm": float(grad_norm), "seconds": seconds})  # fmt: skip
         if held_out is not None and step * config.epochs // len(batches) > (step - 1) * config.epochs // len(batches):
             history.evaluations.append({"step": step, "epoch": epoch, **judge(held_out, w)})

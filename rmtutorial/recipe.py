@@ -18,13 +18,14 @@ class TrainConfig:
     epochs: int = 2  # passes over the pairs; with tens of thousands of pairs one is enough, and more overfit
     batch_size: int = 8  # pairs an optimizer step
     lr: float = 1e-4  # of the backbone, at its highest
-    head_lr: float = 1e-3  # of the reward head; it starts from zero and has far to go
+    head_lr: float = 1e-4  # of the reward head; 1e-3 where it starts from zero (head_ridge=0) and has far to go
     head_ridge: float = 64.0  # first fit a head of zeros to its optimum, with this penalty; 0: it starts from zero
     train_top: int | None = 8  # how many of the top layers learn; 0 for the head only, None ("all") for all
     warmup: float = 0.1  # share of the steps with a rising learning rate; then it falls linearly to 0
     weight_decay: float = 0.0  # of AdamW; pulls weights to 0, which few steps do not need
     clip: float = 1.0  # the gradient is scaled down to this norm; 0: it is left as it is
     centering: float = 0.0  # weight of the penalty on (r_chosen + r_rejected)^2; 0.01 keeps rewards around 0
+    margin: float = 0.0  # lead asked of the chosen answer, in logits for each step of a pair's strength; 0: none
     seed: int = 0  # of the order of the pairs; the only random thing here
     micro_batch_tokens: int = 512  # at most so many tokens a forward and backward; memory against speed
     precision: str = "auto"  # auto, fp32 or bf16; bf16: products in bf16, weights stay fp32; auto: where the GPU has it
@@ -38,7 +39,7 @@ class TrainConfig:
     def __post_init__(self):
         at_least = {
             "epochs": 1, "batch_size": 1, "lr": 0, "head_lr": 0, "head_ridge": 0, "warmup": 0, "weight_decay": 0, "clip": 0,
-            "centering": 0, "micro_batch_tokens": 1, "eval_every": 0, "checkpoint_every": 0,
+            "centering": 0, "margin": 0, "micro_batch_tokens": 1, "eval_every": 0, "checkpoint_every": 0,
         }  # fmt: skip
         for name, least in at_least.items():
             value, whole = getattr(self, name), isinstance(getattr(TrainConfig, name), int)

@@ -47,6 +47,7 @@ def train_reward_model(rm, pairs, config=None, held_out=None, resume_from=None, 
     if not pairs:
         raise ValueError("no pairs to train on, or none whose answers differ after cutting (max_length)")
     batches = batch_order(len(pairs), config, units(pairs))  # indices of the pairs of every step; a set stays together
+    leads = config.margin * torch.tensor([float(pair.strength) for pair in pairs])  # (n,) logits
     check_folder(config.checkpoint_dir)
     run = fingerprint(rm, pairs, config)
     accelerator = Accelerator()
@@ -80,7 +81,8 @@ def train_reward_model(rm, pairs, config=None, held_out=None, resume_from=None, 
         for step in range(len(history.steps) + 1, len(batches) + 1):
             batch = batches[step - 1]
             lr = schedule.get_last_lr()[0]
-            rewards, tokens = forward_backward(accelerator, model, rm, [encoded[i] for i in batch], config, cache)
+            examples, lead = [encoded[i] for i in batch], leads[batch]
+            rewards, tokens = forward_backward(accelerator, model, rm, examples, config, cache, lead)
             grad_norm = whole(accelerator.clip_grad_norm_(model.parameters(), config.clip or math.inf))
             _stop_unless_finite(rewards, grad_norm, [pairs[i] for i in batch], step)
             optimizer.step()
@@ -88,7 +90,7 @@ def train_reward_model(rm, pairs, config=None, held_out=None, resume_from=None, 
             schedule.step()
 
             epoch = step / len(batches) * config.epochs
-            found = measures(rewards, config.centering)
+            found = measures(rewards, config.centering, lead)
             row = {"step": step, "epoch": epoch, **found, "lr": lr, "grad_norm": float(grad_norm)}
             history.steps.append({**row, **clock.after(tokens)})
             bar.set_postfix(loss=f"{row['loss']:.3f}", accuracy=f"{row['accuracy']:.2f}")
@@ -126,13 +128,14 @@ def train_dpo(policy, pairs, config=None, held_out=None, resume_from=None, cache
     return train_reward_model(policy, pairs, config, held_out, resume_from, cache)
 
 
-def forward_backward(accelerator, model, rm, examples, config, cache=None):
+def forward_backward(accelerator, model, rm, examples, config, cache=None, lead=None):
     """Add the gradient of the batch's mean loss, a few pairs at a time.
 
     Each part counts by its share of the pairs, so the sum is the gradient of the mean over the whole batch, and only
     the parts' activations need memory. With several processes each reads some of the pairs, and the gradients, which
     DDP and FSDP average over the processes, are first multiplied by their number.
 
+    Args: lead, (n,) logits by which each chosen answer is asked to win (the margin term), or None.
     Returns: rewards (n, 2) of all pairs without gradient, and how many distinct tokens were read.
     """
     processes = accelerator.num_processes
@@ -146,7 +149,8 @@ def forward_backward(accelerator, model, rm, examples, config, cache=None):
                 batch = cache.batch(rm, part_examples) if cache is not None else rm.batch(part_examples)
                 rewards = model(batch).float()  # (part, 2)
             r_chosen, r_rejected = rewards.unbind(1)
-            loss = bradley_terry_loss(r_chosen, r_rejected, centering=config.centering)
+            margin = None if lead is None else lead[part].to(rewards.device)
+            loss = bradley_terry_loss(r_chosen, r_rejected, margin, config.centering)
             accelerator.backward(loss * weight * processes)
         if weight:
             all_rewards[part] = rewards.detach().cpu()

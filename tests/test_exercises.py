@@ -12,7 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from rmtutorial.lesson.exercises import Wrong, all_exercises, check, hint, solution
+from rmtutorial.lesson.exercises import Wrong, all_exercises, check, hint, log_clinic, solution, training_loop
 from rmtutorial.losses import bradley_terry_loss, dpo_loss
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
@@ -146,6 +146,11 @@ def right_for_rm(*dpo):
 def zeroing_the_argument(logprobs, n):
     logprobs[: n - 1] = 0
     return logprobs.sum()
+
+
+def loop_with(**fault):
+    """The training loop of exercise 3.4 with one thing wrong."""
+    return lambda features, batches, rates: training_loop._loop(features, batches, rates, **fault)
 
 
 WRONG = {
@@ -283,6 +288,30 @@ WRONG = {
         (lambda c, r: (c > r).float() + 0.5 * (c == r).float(), "one number for each pair came back"),
         (lambda c, r: ((c > r).sum() + 0.5 * (c == r).sum()) / 7, "right for seven pairs; for 3 others"),
         (lambda c, r: f"{solutions.accuracy_with_ties(c, r):.4f}", "it gave a str, '.*'; numbers are asked for"),
+    ],
+    "3.4": [
+        (lambda f, b, r: torch.zeros(f.shape[2]), "w is still zero"),
+        (loop_with(zero=False), "gradients of all earlier batches are still in it"),
+        (loop_with(clip=None), "the gradient is not clipped"),
+        (loop_with(decay=0.01), "AdamW pulls the weights to 0 by default"),
+        (loop_with(kind=torch.optim.SGD), "plain gradient descent"),
+        (lambda f, b, r: solutions.my_train_head(f.flip(1), b, r), "chosen and rejected are exchanged"),
+        (lambda f, b, r: solutions.my_train_head(f, b, [1e-3] * len(r)), "the learning rate never changes"),
+        (lambda f, b, r: solutions.my_train_head(f, b[:1], r), "only one batch was used"),
+        (lambda f, b, r: solutions.my_train_head(f, b[: len(b) // 2], r), "only half of the batches"),
+        (lambda f, b, r: solutions.my_train_head(f, [list(range(24))] * len(b), r), "every step reads all pairs"),
+        (lambda f, b, r: solutions.my_train_head(f, b, [*r[:1], *r[:-1]]), "the rate of the step before"),
+        (lambda f, b, r: solutions.my_train_head(f, b[::-1], r), r"after 6 steps on a small example w is \["),
+        (lambda f, b, r: solutions.my_train_head(f, b, r).tolist(), "a list came back"),
+        (lambda f, b, r: solutions.my_train_head(f, b, r).requires_grad_(), r"return w\.detach\(\)"),
+    ],
+    "3.5": [
+        (lambda: "healthy", "it gave a str"),
+        (lambda: log_clinic.RUNS | {"A": "fine"}, "no run is called fine; the names are healthy, rate too high"),
+        (lambda: {"A": "healthy"}, "no diagnosis for B, C, D, E, F, G, H"),
+        (lambda: dict.fromkeys(log_clinic.RUNS, "healthy"), "more than one run the name healthy"),
+        (lambda: log_clinic.RUNS | {"C": "healthy", "E": "leak"}, "6 of 8 are right. Run C is not 'healthy': held-out"),
+        (lambda: dict(zip(log_clinic.RUNS, sorted(log_clinic.RUNS.values()))), r"\d of 8 are right"),
     ],
     "4.1": [
         (lambda pc, pr, rc, rr, beta: bradley_terry_loss(beta * pc, beta * pr), "reference is missing"),

@@ -69,7 +69,7 @@ def test_training_explorer_trains_anew_at_every_move():
     """Features that tell the answers apart: no learning at a tiny rate and one epoch, nearly all at a high one."""
     torch.manual_seed(0)
     features = torch.randn(64, 2, 16) + torch.tensor([[0.5], [-0.5]])
-    box = widgets.training.training_explorer(features[:48], features[48:])
+    box = widgets.training.training_explorer(features[:48], features[48:], range(16))
     controls(box)["learning rate"].value = 0.1
     controls(box)["epochs"].value = 20
     good = box.children[2].value

@@ -23,16 +23,16 @@ def table(head, rows):
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
 
 
-def share(right_and_rows):
-    """'0.72 [0.65, 0.77] of 216': accuracy with its 95 % Wilson interval, as if the rows were independent."""
-    right, n = right_and_rows
-    low, high = wilson_interval(right / n, n)
-    return f"{right / n:.3f} [{low:.2f}, {high:.2f}] of {n}"
+def share(found):
+    """'0.72 [0.65, 0.77] of 216': [right, rows, low, high] in words; without an interval where none was measured."""
+    right, n, *ends = found
+    interval = f" [{ends[0]:.2f}, {ends[1]:.2f}]" if ends else ""
+    return f"{right / n:.3f}{interval} of {n}"
 
 
 def over_seeds(parts):
-    """'mean 0.721 (0.70, 0.73, 0.73)' of several [right, rows]."""
-    accuracies = [right / n for right, n in parts]
+    """'mean 0.721 (0.70, 0.73, 0.73)' of several [right, rows, ...]."""
+    accuracies = [part[0] / part[1] for part in parts]
     return f"{mean(accuracies):.3f} ({', '.join(f'{a:.3f}' for a in accuracies)})"
 
 
@@ -159,10 +159,8 @@ def transfer(m):
     rows = []
     for number, parts in enumerate(seeds):
         longer, shorter = (parts[k][0] / parts[k][1] for k in ("longer", "shorter"))
-        total = [sum(part[i] for part in parts.values()) for i in (0, 1)]
-        rule = [parts["longer"][1] + parts["same"][1] / 2, total[1]]
         rows.append([number, share(parts["longer"]), share(parts["shorter"]), f"{(longer + shorter) / 2:.3f}",
-                     share(total), share(rule)])  # fmt: skip
+                     share(parts["all"]), share(parts["the longer answer"])])  # fmt: skip
     head = ["seed", "the chosen is longer", "the chosen is shorter", "mean of the two", "all", "the longer answer wins"]
     return table(head, rows)
 

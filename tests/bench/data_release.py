@@ -2,9 +2,10 @@
 
     python tests/bench/data_release.py [TASK ...]
 
-trains reward models with the default recipe (three seeds, smaller sets, without the prompt), repeats the pilot on
-the first quarter, and asks the untrained language model. What is done is kept in rmtutorial/data/measurements.json;
-a task whose result is there, for the same data, is not run again. `make data` writes the datasheet from it.
+judges reward models trained with the default recipe (three seeds, those of tests/bench/two_phases.py if it has run;
+smaller sets; without the prompt) and asks the untrained language model. What is done is kept in
+rmtutorial/data/measurements.json; a task whose result is there, for the same data and recipe, is not run again; what
+does not depend on the recipe is kept. Shares stand with their 95 % interval by set. `make data` writes the datasheet.
 """
 
 import hashlib
@@ -23,13 +24,18 @@ from rmtutorial.data.datasheet import MEASUREMENTS
 from rmtutorial.encoding import encode_pairs
 from rmtutorial.features import pooled_features
 from rmtutorial.files import write_text
+from rmtutorial.history import History
+from rmtutorial.intervals import accuracy_interval, units, wilson_interval
+from rmtutorial.lesson import recorded
 from rmtutorial.losses import bradley_terry_loss, sequence_logprobs
 from rmtutorial.preferences import PreferencePair, load_preferences
+from rmtutorial.probe import fit_head
 from rmtutorial.reward_model import RewardModel
 from rmtutorial.training import TrainConfig, train_reward_model
 
 PANDALM = Path(__file__).parents[3] / "shared" / "data" / "pandalm"  # beside the project, not part of it
 SEEDS = (0, 1, 2)
+MODELS = Path(__file__).parents[2] / "out" / "bench"
 BLANK = "\n"  # the prompt that a blind judge sees
 
 
@@ -37,11 +43,11 @@ def blind(pairs):
     return [replace(pair, prompt=BLANK) for pair in pairs]
 
 
-def fold_of(pair):
-    return int(hashlib.sha256(pair.group.encode()).hexdigest(), 16) % 4
-
-
 def trained(pairs, seed):
+    """(reward model, seconds of its training); a model of all pairs that two_phases.py has kept is not trained again."""
+    kept = MODELS / f"seed {seed}"
+    if len(pairs) == len(load_preferences()) and pairs[0].prompt != BLANK and (kept / "history.json").is_file():
+        return RewardModel.from_pretrained(kept), History.load(kept / "history.json").steps[-1]["seconds"]
     rm = RewardModel.from_sft(*load_sft(layers=16))
     history = train_reward_model(rm, pairs, TrainConfig(seed=seed))
     return rm, history.steps[-1]["seconds"]
@@ -54,20 +60,24 @@ def verdicts(rm, pairs):
 
 
 def count(pairs, right_, key=None):
-    """{value of `key`: [right, rows]}, or [right, rows] over all."""
+    """{value of `key`: [right, rows, low, high]}, or that list over all; the interval is by set."""
     if key is None:
-        return [sum(right_), len(right_)]
-    values = sorted({getattr(pair, key) for pair in pairs})
-    return {str(v): count([], [r for p, r in zip(pairs, right_) if getattr(p, key) == v]) for v in values}
+        return [sum(right_), len(right_), *(round(end, 4) for end in accuracy_interval(right_, units(pairs)))]
+    found = {}
+    for value in sorted({getattr(pair, key) for pair in pairs}):
+        rows = [i for i, pair in enumerate(pairs) if getattr(pair, key) == value]
+        found[str(value)] = count([pairs[i] for i in rows], [right_[i] for i in rows])
+    return found
 
 
 def both_right(pairs, right_):
-    """[mirror sets with both rows right, mirror sets]."""
+    """[mirror sets with both rows right, mirror sets, low, high]; each set counts once."""
     sets = {}
     for pair, r in zip(pairs, right_):
         if pair.kind == "mirror":
             sets.setdefault(pair.group, []).append(r)
-    return [sum(min(rows) == 1 for rows in sets.values()), len(sets)]
+    right = sum(min(rows) == 1 for rows in sets.values())
+    return [right, len(sets), *(round(end, 4) for end in wilson_interval(right / max(1, len(sets)), max(1, len(sets))))]
 
 
 def judged(rm, pairs):
@@ -95,7 +105,7 @@ def seed(number):
 
 
 def pandalm(rm):
-    """[right, pairs] where the chosen answer is longer, shorter, or as long in tokens. People's labels, all 894."""
+    """All 894 of PandaLM (people's labels), and where the chosen answer is longer, shorter, or as long in tokens."""
     if not PANDALM.is_dir():
         print(f"{PANDALM}: not here, so transfer is not measured")
         return None
@@ -103,15 +113,20 @@ def pandalm(rm):
     pairs = [PreferencePair(**json.loads(line), id=str(i)) for i, line in enumerate(lines)]
     lengths = [[len(answer.ids) for answer in both] for both in encode_pairs(rm.tokenizer, pairs, 10**6)]
     right_, signs = verdicts(rm, pairs), [(c > r) - (c < r) for c, r in lengths]
-    names = {1: "longer", -1: "shorter", 0: "same"}
-    return {name: count([], [r for r, s in zip(right_, signs) if s == sign]) for sign, name in names.items()}
+    found = {"all": count(pairs, right_), "the longer answer": count(pairs, [(s + 1) / 2 for s in signs])}
+    for sign, name in {1: "longer", -1: "shorter", 0: "same"}.items():
+        rows = [i for i, s in enumerate(signs) if s == sign]
+        found[name] = count([pairs[i] for i in rows], [right_[i] for i in rows])
+    return found
 
 
 def size(rows):
-    """Held-out accuracy after training on the first `rows` rows, for each seed."""
+    """Held-out accuracy after training on the first `rows` rows, for each seed, as two_phases.py has recorded it."""
     test = load_preferences(split="test")
-    models = [trained(load_preferences(size=int(rows)), seed)[0] for seed in SEEDS]
-    return [count(test, verdicts(rm, test)) for rm in models]
+    runs = [recorded.load(f"{rows} rows, seed {seed}") for seed in SEEDS]
+    if None in runs:
+        sys.exit("tests/bench/two_phases.py first: it trains on the smaller sizes")
+    return [count(test, [float(c > r) for c, r in run["rewards"][: len(test)]]) for run in runs]
 
 
 def trained_blind():
@@ -121,53 +136,13 @@ def trained_blind():
     return {"all": count(test, verdicts(rm, test)), "kind": count(test, verdicts(rm, test), "kind")}
 
 
-def pilot():
-    """The first 200 rows, 4-fold by set, three seeds: [right, rows] of all, and of the mirror rows."""
-    pairs = load_preferences(size=200)
-    result = {"top 8 layers": [], "head only": []}
-    features = pooled(pairs)
-    for s in SEEDS:
-        for name, rows in result.items():
-            right_ = {}
-            for fold in range(4):
-                train, held = ([p for p in pairs if (fold_of(p) == fold) is out] for out in (False, True))
-                if name == "head only":
-                    judge = fit_head(torch.stack([features[p.id] for p in train]), s)
-                    verdict = [float(features[p.id] @ judge > 0) for p in held]
-                else:
-                    verdict = verdicts(trained(train, s)[0], held)
-                right_ |= {p.id: r for p, r in zip(held, verdict)}
-            in_order = [right_[p.id] for p in pairs]
-            rows.append({"all": count(pairs, in_order), "kind": count(pairs, in_order, "kind")})
-            print(name, rows[-1], flush=True)
-    return result
-
-
-def pooled(pairs):
-    """What the head reads, chosen minus rejected, of the untrained 16 layers: {id: (H,)}."""
-    features = pooled_features(RewardModel.from_sft(*load_sft(layers=16)), pairs)
-    return {pair.id: both[0] - both[1] for pair, both in zip(pairs, features)}
-
-
-def fit_head(differences, seed, steps=300, l2=1e-3):
-    """One weight vector by Bradley-Terry on frozen features (N, H), started from the seed; the fit is convex."""
-    scale = differences.pow(2).mean().sqrt()
-    w = (0.01 * torch.randn(differences.shape[1], generator=torch.Generator().manual_seed(seed))).requires_grad_()
-    optimizer = torch.optim.AdamW([w], lr=0.01, weight_decay=0.0)
-    for _ in range(steps):
-        loss = bradley_terry_loss(differences / scale @ w, torch.zeros(len(differences))) + l2 * w.pow(2).sum()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    return w.detach()
-
-
 def head_only():
-    """Only the head learns, on frozen features of the 16 layers."""
+    """Only the head learns, to its optimum, on frozen features of the 16 layers."""
     train, test = load_preferences(), load_preferences(split="test")
-    features = pooled(train + test)
-    judge = fit_head(torch.stack([features[p.id] for p in train]), seed=0)
-    right_ = [float(features[p.id] @ judge > 0) for p in test]
+    rm = RewardModel.from_sft(*load_sft(layers=16))
+    w, _ = fit_head(pooled_features(rm, train), TrainConfig.head_ridge)
+    features = pooled_features(rm, test)
+    right_ = ((features[:, 0] - features[:, 1]) @ w > 0).float().tolist()
     return {"all": count(test, right_), "both_right": both_right(test, right_), "kind": count(test, right_, "kind")}
 
 
@@ -203,15 +178,15 @@ def shortcuts():
     core = load_preferences(split="all")
     parts = {"edit rows": [p for p in core if p.kind == "edit"], "all core rows": core}
     return {
-        part: {"the longer answer": count([], longer_is_chosen(pairs).tolist())}
-        | {name: count([], right(pairs, feature).tolist()) for name, feature in SHORTCUTS.items()}
+        part: {"the longer answer": count(pairs, longer_is_chosen(pairs).tolist())}
+        | {name: count(pairs, right(pairs, feature).tolist()) for name, feature in SHORTCUTS.items()}
         for part, pairs in parts.items()
     }
 
 
 TASKS = {
     "shortcuts": shortcuts, "copied": copied, "language_model": language_model, "seed 0": lambda: seed(0), "head_only": head_only,
-    "seed 1": lambda: seed(1), "seed 2": lambda: seed(2), "pilot": pilot, "trained_blind": trained_blind,
+    "seed 1": lambda: seed(1), "seed 2": lambda: seed(2), "trained_blind": trained_blind,
     "size 400": lambda: size(400), "size 200": lambda: size(200),
 }  # fmt: skip
 
@@ -220,8 +195,11 @@ if __name__ == "__main__":
     checksum = hashlib.sha256(b"".join((DATA / f"{s}.jsonl").read_bytes() for s in SPLITS)).hexdigest()
     recipe = {key: value for key, value in vars(TrainConfig()).items() if key not in MAY_CHANGE}
     known = json.loads(MEASUREMENTS.read_text()) if MEASUREMENTS.exists() else {}
-    if (known.get("sha256"), known.get("recipe")) != (checksum, recipe):
-        known = {"sha256": checksum, "recipe": recipe}  # other data or another recipe: nothing of the old holds
+    if known.get("sha256") != checksum:
+        known = {}  # other data: nothing of the old holds
+    if known.get("recipe") != recipe:
+        known = {name: known[name] for name in ("shortcuts", "copied", "language_model", "pilot") if name in known}
+    known |= {"sha256": checksum, "recipe": recipe}
     for name in sys.argv[1:] or TASKS:
         if name not in known:
             known[name] = TASKS[name]()

@@ -1,8 +1,9 @@
-"""Exercises of notebook 03: the Bradley-Terry loss, its gradient by hand, accuracy with ties."""
+"""Exercises of notebook 03: the Bradley-Terry loss, its gradient by hand, accuracy with ties; the loop, the log clinic."""
 
 import torch
 import torch.nn.functional as F
 
+from rmtutorial.lesson.exercises import log_clinic, training_loop
 from rmtutorial.lesson.exercises.exercise import Exercise, as_tensor, named, same, shown, tried
 from rmtutorial.lesson.exercises.tensors import FAR, dtype_mistake, far_out_mistake, gradient_mistake
 
@@ -193,3 +194,5 @@ EXERCISES["3.3"] = Exercise(
     hints=("> gives right, == gives a tie.", "0.5 for each tie."),
     mistake=accuracy_with_ties_mistake,
 )
+
+EXERCISES |= training_loop.EXERCISES | log_clinic.EXERCISES

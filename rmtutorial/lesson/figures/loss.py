@@ -22,3 +22,23 @@ def sigmoid_and_loss(margin):
     axes[1].set(ylabel="loss (nats)", xlabel="margin (logits)", title="-log sigmoid", ylim=(-0.5, 10.5))
     axes[1].legend(frameon=False)
     return axes[0]
+
+
+def loss_and_push(margins):
+    """The loss and how hard it pushes over the margin, with the pairs of these margins marked and numbered."""
+    axes = plt.subplots(1, 2, figsize=(9, 3.2))[1]
+    x = torch.linspace(-4, 4, 161)
+    here = torch.as_tensor(margins)
+    for ax, f, label in (
+        (axes[0], lambda d: torch.nn.functional.softplus(-d), "loss $-\\log\\sigma(\\Delta)$ (nats)"),
+        (axes[1], lambda d: torch.sigmoid(-d), "push $\\sigma(-\\Delta)$ on each reward"),
+    ):
+        ax.plot(x, f(x), color=CHOSEN)
+        ax.plot(here, f(here), "o", color=REJECTED, markersize=9, markeredgecolor="black")
+        for number, (d, value) in enumerate(zip(here.tolist(), f(here).tolist()), 1):
+            ax.annotate(f"pair {number}: {value:.2f}", (d, value), (8, 8), textcoords="offset points", fontsize=10)
+        ax.axvline(0, color="black", linestyle=":")
+        ax.set(xlabel="margin $\\Delta$: chosen - rejected (logits)", ylabel=label, xlim=(-4, 5.2))
+    axes[0].set_title("ranked wrong: it costs")
+    axes[1].set_title("ranked wrong: it is pushed")
+    return axes[0]

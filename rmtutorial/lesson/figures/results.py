@@ -48,3 +48,18 @@ def accuracy_by_axis(report, ax=None):
     ax.invert_yaxis()
     legend_below(ax, columns=3, gap=0.12)
     return ax
+
+
+def margins_and_offset(before, after, means):
+    """What the loss sees, and what it leaves open: margins (N,) before and after; mean reward over training.
+
+    Args: before, after, margins of the same rows; means, {name: History}, whose mean reward of each batch is drawn.
+    """
+    axes = plt.subplots(1, 2, figsize=(10, 3.6))[1]
+    margin_histogram(before, after, axes[0])
+    for (name, history), style, color in zip(means.items(), ("-", "--"), (CHOSEN, "black")):
+        axes[1].plot(history.to_frame()["reward_mean"], style, color=color, label=name)
+    axes[1].axhline(0, color="black", linestyle=":")
+    axes[1].set(xlabel="step", ylabel="mean reward of a batch (logits)", title="The offset, which the loss leaves open")
+    axes[1].legend(frameon=False)
+    return axes[0]

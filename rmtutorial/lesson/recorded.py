@@ -1,0 +1,42 @@
+"""Runs that were recorded, by scripts in tests/bench, because they take longer than a reader would wait."""
+
+import json
+from pathlib import Path
+
+import torch
+
+from rmtutorial.evaluation import report_of
+from rmtutorial.files import write_text
+from rmtutorial.history import History
+from rmtutorial.preferences import load_preferences
+
+FOLDER = Path(__file__).parents[1] / "data" / "recorded"
+
+
+def judged_rows():
+    """The rows on which runs are judged: `test` and `ood` together, 328 that no training has seen."""
+    return load_preferences(split="test") + load_preferences(split="ood")
+
+
+def path_of(name):
+    return FOLDER / f"{name.replace(', ', '_').replace(' ', '_')}.json"
+
+
+def load(name):
+    """The run of this name as it was saved (a dict), or None."""
+    path = path_of(name)
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def save(name, found):
+    write_text(path_of(name), json.dumps(found) + "\n")
+
+
+def history(found):
+    return History(found["steps"], found["evaluations"])
+
+
+def report(rewards):
+    """The PairReport of recorded rewards of `judged_rows`."""
+    pairs = judged_rows()
+    return report_of(torch.tensor(rewards), torch.zeros(len(pairs), 2), pairs)
