@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 
-from rmtutorial.evaluation import PairReport
+from rmtutorial.evaluation import Comparison, PairReport
 from rmtutorial.history import History
 from rmtutorial.intervals import wilson_interval
 from rmtutorial.lesson import figures
@@ -86,3 +86,38 @@ def test_the_slope_that_is_written_is_the_gradient():
     torch.nn.functional.softplus(-margin).backward()
     labels = figures.loss.sigmoid_and_loss(1.0).figure.axes[1].get_legend_handles_labels()[1]
     assert f"slope {margin.grad:+.2f}" in labels
+
+
+def test_the_toy_pairs_stand_on_the_curves_with_their_numbers():
+    """-log sigma and sigma(-margin) at 2, 0 and -2, written beside the dots."""
+    axes = figures.loss.loss_and_push(torch.tensor([2.0, 0.0, -2.0])).figure.axes
+    shown = [[text.get_text() for text in ax.texts] for ax in axes]
+    assert shown[0] == ["pair 1: 0.13", "pair 2: 0.69", "pair 3: 2.13"]
+    assert shown[1] == ["pair 1: 0.12", "pair 2: 0.50", "pair 3: 0.88"]
+
+
+def evaluations(*losses, every=10):
+    return [{"step": every * i, "epoch": i, "loss": loss, "accuracy": 0.5} for i, loss in enumerate(losses)]
+
+
+def test_the_second_phase_goes_on_where_the_first_one_ended():
+    """Two iterations of the head, then training: its evaluation at step 0 stands at 2 on the common axis."""
+    head = History([{"step": i, "loss": 0.6, "accuracy": 0.5} for i in (1, 2)], evaluations(0.69, 0.6, 0.55, every=1))
+    steps = [{"step": i, "loss": 0.5, "accuracy": 0.5} for i in range(1, 21)]
+    live, kept = History(steps, evaluations(0.55, 0.5, 0.45)), History(steps, evaluations(0.55, 0.48, 0.44))
+    gain = Comparison(9, 9, 0.1, (0.02, 0.18), 0.0, (0.0, 0.0), 1, 1, 1.0)
+    ax = figures.phases.two_phases(head, live, {"recorded": [kept]}, {"this run": gain, "recorded": gain})
+    assert line(ax, "held-out: this run").get_xydata().tolist() == [[2, 0.55], [12, 0.5], [22, 0.45]]
+    assert line(ax, "recorded").get_xydata().tolist() == [[2, 0.55], [12, 0.48], [22, 0.44]]
+    assert line(ax, "held-out: the head alone").get_xdata().tolist() == [0, 1, 2]
+    forest = ax.figure.axes[1]
+    assert [text.get_text() for text in forest.get_yticklabels()] == ["this run", "recorded"]
+    assert sorted(x for bar in forest.lines[:4:2] for x in bar.get_xdata()) == [0.02, 0.02, 0.18, 0.18]
+
+
+def test_the_table_of_the_clinic_has_the_ends_of_the_logs():
+    """Means of the last ten batches, and the last evaluation."""
+    names = ("accuracy", "grad_norm", "reward_mean", "reward_std")
+    steps = [{"step": i, "loss": 1.0 if i <= 10 else 0.4, **dict.fromkeys(names, float(i))} for i in range(1, 21)]
+    table = figures.clinic.table({"A": History(steps, evaluations(0.7, 0.6))})
+    assert table.loc["A", ["training loss", "held-out loss", "reward mean"]].tolist() == [0.4, 0.6, 15.5]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from rmtutorial.evaluation import report_of
+from rmtutorial.evaluation import compare, report_of
 from rmtutorial.files import write_text
 from rmtutorial.history import History
 from rmtutorial.preferences import load_preferences
@@ -40,3 +40,17 @@ def report(rewards):
     """The PairReport of recorded rewards of `judged_rows`."""
     pairs = judged_rows()
     return report_of(torch.tensor(rewards), torch.zeros(len(pairs), 2), pairs)
+
+
+def measures(report):
+    """Loss, accuracy, and the share of mirror sets with both rows right, of a PairReport."""
+    both = list(report.sets_right().values())
+    return {"loss": report.loss, "accuracy": report.accuracy, "both": sum(both) / len(both)}
+
+
+def row(found):
+    """The measures of a recorded run, and what it gains, row by row, over a head fitted on the same pairs."""
+    after, head = report(found["rewards"]), report(found["head"]["rewards"])
+    gain = compare(after, head)
+    interval = "[{:.3f}, {:.3f}]".format(*gain.loss_interval)
+    return {**measures(after), "gain in loss": gain.loss_gain, "95 %": interval, "p (McNemar)": gain.p}

@@ -28,7 +28,7 @@ RECIPES = {
     "head alone": None,
     "one pass, 2e-4": {"epochs": 1, "lr": 2e-4},
     "one pass, 1e-4": {"epochs": 1, "lr": 1e-4},
-    "two passes, 1e-4": {"epochs": 2, "lr": 1e-4},
+    "two passes, 2e-4": {"epochs": 2, "lr": 2e-4},
     "one pass, 1e-4, head from zero": {"epochs": 1, "lr": 1e-4, "head_ridge": 0, "head_lr": 1e-3},
 }
 RIDGES = (8, 16, 32, 64, 128, 256)
@@ -104,6 +104,6 @@ if __name__ == "__main__":
             margins = [round(m, 4) for m in cross_validated(pairs, judge).tolist()]
             found[name] = {"recorded": datetime.date.today().isoformat(), "settings": settings, "margins": margins}
             recorded.save("recipe folds", found)
-    default = found.get("two passes, 1e-4")
+    default = found.get("one pass, 2e-4")
     for name, run in found.items():
         describe(name, torch.tensor(run["margins"]), pairs, default and torch.tensor(default["margins"]))

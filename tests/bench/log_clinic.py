@@ -36,7 +36,7 @@ def rate_too_high(rm, train, held_out):
 
 
 def memorised(rm, train, held_out):
-    return train[:150], replace(FROM_ZERO, epochs=6, lr=2 * FROM_ZERO.lr)
+    return train[:100], replace(FROM_ZERO, epochs=12, lr=3 * FROM_ZERO.lr, head_lr=3 * FROM_ZERO.head_lr)
 
 
 def noisy_labels(rm, train, held_out):

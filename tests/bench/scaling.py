@@ -57,7 +57,7 @@ def child(what, value):
     rm = RewardModel.from_sft(*load_sft(layers=layers), layers=layers)
     pairs = many_pairs(value) if what == "pairs" else long_pairs(value, rm)
     epochs = max(1, 1_000 // len(pairs)) if what == "pairs" else 1  # a few seconds would be all noise
-    steps = train_reward_model(rm, pairs, TrainConfig(epochs=epochs, train_top=top, cache=False)).steps
+    steps = train_reward_model(rm, pairs, TrainConfig(epochs=epochs, train_top=top, head_ridge=0, cache=False)).steps
     first = steps[len(steps) // 10]
     rate = (steps[-1]["tokens"] - first["tokens"]) / (steps[-1]["seconds"] - first["seconds"])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -128,9 +128,9 @@ def teaching_default(pairs):
 
 def ours(pairs, layers, train_top, **settings):
     rm = reward_model(layers, train_top)
-    config = TrainConfig(epochs=1, batch_size=BATCH, lr=1e-5, train_top=train_top, **settings)
+    config = TrainConfig(epochs=1, batch_size=BATCH, lr=1e-5, head_ridge=0, train_top=train_top, **settings)
     in_order = [list(range(i, i + BATCH)) for i in range(0, len(pairs), BATCH)]
-    with mock.patch("rmtutorial.training.batch_order", lambda n, config: in_order):
+    with mock.patch("rmtutorial.training.batch_order", lambda n, config, groups: in_order):
         steps = train_reward_model(rm, pairs, config).steps
     return steps[-1]["seconds"] - steps[0]["seconds"]
 

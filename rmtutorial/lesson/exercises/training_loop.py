@@ -8,7 +8,7 @@ from rmtutorial.recipe import TrainConfig, batch_order, lr_factor
 
 
 def my_train_head(features, batches, rates):
-    """Features (B, 2, H), index lists, learning rates; one AdamW step a batch: the weight vector (H,)."""
+    """Weights (H,) after one AdamW step a batch; features (B, 2, H), index lists, rates."""
     w = torch.zeros(features.shape[2], requires_grad=True)  # (H,)
     optimizer = torch.optim.AdamW([w], weight_decay=0.0)
     for batch, rate in zip(batches, rates):
