@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from transformers import AutoModel
 
 from rmtutorial.backbones import decoder_layers
-from rmtutorial.encoding import micro_batches
+from rmtutorial.grouping import micro_batches
 from rmtutorial.recipe import adamw
 
 ENGINES = ("DEEPSPEED", "FSDP", "MEGATRON_LM", "PARALLELISM_CONFIG")  # of accelerate, that train in another way

@@ -12,7 +12,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
 from rmtutorial.backbones import explained, is_path, keep_first_layers, quiet_transformers
-from rmtutorial.encoding import PLAIN_TEMPLATE
+from rmtutorial.encoding import PLAIN_TEMPLATE, encode_answers
 from rmtutorial.files import STALE, folder_aside
 from rmtutorial.scorer import PairScorer
 
@@ -88,7 +88,7 @@ class RewardModel(PairScorer):
         for prompt, response in prompts_and_responses:
             if not response.strip():
                 raise ValueError(f"empty response to {prompt!r}: there is nothing to score")
-        examples = [self.encode(p, [r]) for p, r in prompts_and_responses]
+        examples = encode_answers(self.tokenizer, [(p, [r]) for p, r in prompts_and_responses], self.max_length)
         return self.score_encoded(examples)[:, 0]
 
     def save_pretrained(self, folder):

@@ -26,7 +26,8 @@ from unittest import mock
 import torch
 
 from rmtutorial.backbones import decoder_layers, embedded_model, load_sft
-from rmtutorial.encoding import encode_pairs, tree_length
+from rmtutorial.encoding import encode_pairs
+from rmtutorial.grouping import tree_length
 from rmtutorial.features import pooled_features
 from rmtutorial.files import write_text
 from rmtutorial.lesson import session
