@@ -25,7 +25,7 @@ def check_folder(folder):
         taken = folder.exists() and not folder.is_dir()
         real = folder.resolve()
     except OSError as error:  # a folder above it may not be entered
-        raise _not_writable(folder, error) from error
+        raise not_writable(folder, error) from error
     if taken:
         raise FileExistsError(f"{folder} is a file; choose a folder")
     if Path.cwd().is_relative_to(real):
@@ -33,19 +33,45 @@ def check_folder(folder):
     if os.path.ismount(real):
         raise FileExistsError(f"{folder} is where a disk is mounted and cannot be renamed; choose a folder inside")
     check_writable(real.parent)
-    if real.is_dir():
-        check_writable(real)
+    if real.is_dir() and not os.access(real, os.W_OK):
+        raise not_writable(folder, PermissionError("Permission denied"))
 
 
 def check_file(path):
-    """The same for a file: OSError unless one can be written as `path`."""
+    """The same for a file, which is also written beside `path` before it is renamed."""
     path = user_path(path)
-    try:
-        if path.exists() and not path.is_file():
-            raise FileExistsError(f"{path} is no ordinary file; choose another name")
-    except PermissionError as error:
-        raise _not_writable(path, error) from error
+    check_ordinary(path)
     check_writable(path.parent)
+
+
+def check_out(option, path):
+    """`check_file` for an option of the command line, and its folder must exist: a typing error makes no folder."""
+    if not user_path(path).absolute().parent.is_dir():
+        raise FileNotFoundError(f"{option} {path}: its folder does not exist")
+    check_file(path)
+
+
+def check_ordinary(path):
+    """FileExistsError if `path` is a folder or a device."""
+    try:
+        taken = path.exists() and not path.is_file()
+    except OSError as error:
+        raise not_writable(path, error) from error
+    if taken:
+        raise FileExistsError(f"{path} is no ordinary file; choose another name")
+
+
+def check_append(path):
+    """OSError unless lines can be added to the file `path`, or it can be made."""
+    path = user_path(path)
+    check_ordinary(path)
+    if path.is_file():
+        try:
+            path.open("ab").close()
+        except OSError as error:
+            raise not_writable(path, error) from error
+    else:
+        check_writable(path.parent)
 
 
 def check_writable(folder):
@@ -58,18 +84,26 @@ def check_writable(folder):
         with tempfile.TemporaryDirectory(prefix=".rmtutorial-", dir=existing(folder)) as tried:
             Path(tried, "tried").write_bytes(b"written")
     except OSError as error:
-        raise _not_writable(folder, error) from error
+        raise not_writable(folder, error) from error
 
 
-def _not_writable(path, error):
+def not_writable(path, error):
     reason = error.strerror or str(error)
-    return type(error)(f"{path} cannot be written ({reason}); choose a folder that you may write to")
+    return type(error)(f"{path} cannot be written ({reason}); choose a place that you may write to")
 
 
 def existing(folder):
     """The folder itself, or the nearest one above it that exists."""
     folder = user_path(folder).absolute()
-    return next(place for place in (folder, *folder.parents) if place.exists())
+    return next(place for place in (folder, *folder.parents) if is_there(place))
+
+
+def is_there(place):
+    """Does it exist, as far as we may look?"""
+    try:
+        return place.exists()
+    except OSError:  # a folder above it may not be entered: the one above that is told
+        return False
 
 
 def check_space(folder, needed, what):
@@ -78,5 +112,5 @@ def check_space(folder, needed, what):
     if free < needed:
         raise OSError(
             f"{folder} has {free / 1e6:.0f} MB free; {what} needs {needed / 1e6:.0f} MB. "
-            "Free some space, or choose a folder on another disk."
+            "free some space, or choose a folder on another disk"
         )

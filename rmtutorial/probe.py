@@ -8,7 +8,7 @@ import time
 import torch
 
 from rmtutorial.backbones import decoder_layers, final_norm
-from rmtutorial.grouping import micro_batches
+from rmtutorial.encoding import micro_batches
 from rmtutorial.evaluation import measures, summary, wilson_interval
 from rmtutorial.history import History
 from rmtutorial.losses import bradley_terry_loss

@@ -13,7 +13,8 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 
 from rmtutorial.backbones import explained, is_path, keep_first_layers, quiet_transformers
 from rmtutorial.encoding import PLAIN_TEMPLATE, encode_answers
-from rmtutorial.files import STALE, folder_aside
+from rmtutorial.files import STALE, folder_aside, put_back
+from rmtutorial.places import user_path
 from rmtutorial.scorer import PairScorer
 
 MEAN_WEIGHTS = "reward_model.safetensors"  # a name that no other tool looks for
@@ -144,7 +145,8 @@ def load_classifier(name, dtype=torch.float32):
     Returns: (model, tokenizer, settings): what `save_pretrained` wrote of pooling and maximum length, if it did.
     Raises: FileNotFoundError, ModelNotAvailable; ValueError for another number of labels, or a head without weights.
     """
-    folder = Path(name).expanduser()
+    folder = user_path(name)
+    put_back(folder)
     name = folder if is_path(name) or folder.is_dir() else name
     if name == folder and not (folder / "config.json").is_file():
         raise FileNotFoundError(f"{name}: no reward model here (no config.json); pass the folder of save_pretrained")

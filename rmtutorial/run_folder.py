@@ -57,7 +57,7 @@ class RunFolder:
             return {}
 
     def is_ours(self, found):
-        return all(found.get(key) == value or key not in found and key == START for key, value in self.run.items())
+        return all(found.get(key) == value or (key not in found and key == START) for key, value in self.run.items())
 
     def save(self, write, model, optimizer, history, accelerator):
         """Save by `write`, which is save_checkpoint. What the disk refuses ends no run: it is said, and noted."""
