@@ -32,7 +32,10 @@ def check_folder(folder):
         raise FileExistsError(f"{folder} is the working folder or one around it; choose a folder inside, or elsewhere")
     if os.path.ismount(real):
         raise FileExistsError(f"{folder} is where a disk is mounted and cannot be renamed; choose a folder inside")
-    check_writable(real.parent)
+    try:
+        check_writable(real.parent)
+    except OSError as error:
+        raise type(error)(f"{folder}: {error}") from error
     if real.is_dir() and not os.access(real, os.W_OK):
         raise not_writable(folder, PermissionError("Permission denied"))
 

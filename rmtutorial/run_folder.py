@@ -21,11 +21,14 @@ class RunFolder:
     def __init__(self, config, resume_from=None):
         """Raises, before any long work: OSError if nothing can be written there; as `saved_run` for `resume_from`."""
         self.resumed = saved_run(resume_from) if resume_from else {}
+        self.own = user_path(resume_from) if resume_from else None
         unnamed = resume_from and config.checkpoint_dir == TrainConfig.checkpoint_dir
-        self.folder = user_path(resume_from if unnamed else config.checkpoint_dir)
-        self.goes_on = resume_from and user_path(resume_from).resolve() == self.folder.resolve()
+        self.folder = self.own if unnamed else user_path(config.checkpoint_dir)
         self.periodic = bool(config.checkpoint_every)
         self.problem = ""  # why the last save failed
+        self._check()
+
+    def _check(self):
         try:
             check_folder(self.folder)
         except OSError as error:
@@ -35,12 +38,18 @@ class RunFolder:
     def claim(self, rm, run):
         """This is now the folder of `run`, which trains `rm`. FileExistsError if another run's checkpoint is in it.
 
-        Only if this run is to save there periodically: one that Ctrl-C may stop is then saved beside.
+        Only if this run begins, and is to save there periodically: one that was resumed goes on where it was, and one
+        that Ctrl-C may stop is then saved beside.
         """
         start = checksum(p for p in rm.parameters() if p.requires_grad)
         self.run = {**run, START: self.resumed.get(START, start)}
         found = self.found()
-        if self.periodic and not self.goes_on and found is not None and not self.is_ours(found):
+        if found is None or self.is_ours(found):
+            return
+        if self.own:
+            self.folder = self.own
+            self._check()
+        elif self.periodic:
             changed = ", ".join(key for key, value in self.run.items() if found.get(key) != value)
             raise FileExistsError(
                 f"checkpoint_dir: {self.folder} has the checkpoint of another run (step {found.get(STEP, '?')}; other: "
