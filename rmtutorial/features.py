@@ -14,6 +14,7 @@ from unittest import mock
 import torch
 
 from rmtutorial.backbones import decoder_layers
+from rmtutorial.places import check_writable, user_path
 
 MEMORY = 200_000_000  # bytes of features kept in memory; what comes after them goes to a file
 SPARE = 2_000_000_000  # bytes of the disk that the file leaves free: what does not fit is computed anew each time
@@ -80,7 +81,12 @@ class FeatureCache:
     """
 
     def __init__(self, memory=MEMORY, folder=None):
-        self.memory, self.folder = memory, folder  # folder of the file: None for the system's temporary folder
+        self.memory = memory
+        self.folder = folder and user_path(folder)  # of the file: None for the system's temporary folder
+        if folder and not self.folder.is_dir():
+            raise FileNotFoundError(f"FeatureCache: {self.folder} is no folder; make it, or leave `folder` out")
+        if folder:
+            check_writable(self.folder)
         self.forget()
 
     def forget(self):
@@ -135,15 +141,15 @@ class FeatureCache:
             self.kept[key] = tensor
             self.bytes_in_memory += tensor.nbytes
             return
-        if shutil.disk_usage(self.folder or tempfile.gettempdir()).free < tensor.nbytes + SPARE:
-            return
-        if self.file is None:  # not buffered: what was written is there; open as long as the cache lives
-            self.file = tempfile.TemporaryFile(dir=self.folder, buffering=0)  # noqa: SIM115
-        place = self.file.seek(0, os.SEEK_END)
         try:
+            if shutil.disk_usage(self.folder or tempfile.gettempdir()).free < tensor.nbytes + SPARE:
+                return
+            if self.file is None:  # not buffered: what was written is there; open as long as the cache lives
+                self.file = tempfile.TemporaryFile(dir=self.folder, buffering=0)  # noqa: SIM115
+            place = self.file.seek(0, os.SEEK_END)
             if self.file.write(tensor.flatten().view(torch.uint8).numpy().data) < tensor.nbytes:
                 return
-        except OSError:  # a quota, or another program was faster
+        except OSError:  # no temporary folder, a quota, or another program was faster
             return
         self.kept[key] = (place, tensor.shape, tensor.dtype)  # last: known only when it is there
         self.bytes_in_file += tensor.nbytes

@@ -3,9 +3,9 @@
 import json
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from rmtutorial.files import write_text
+from rmtutorial.places import user_path
 
 
 @dataclass
@@ -38,7 +38,15 @@ class History:
 
     @classmethod
     def load(cls, path):
-        return cls(**json.loads(Path(path).read_text(encoding="utf-8")))
+        """Read what `save` wrote. Raises: FileNotFoundError; ValueError, naming the file, if it is broken."""
+        try:
+            history = cls(**json.loads(user_path(path).read_text(encoding="utf-8")))
+            rows = [dict(row) for row in (*history.steps, *history.evaluations)]
+        except (ValueError, TypeError) as error:  # no UTF-8, no JSON, or something else in JSON
+            raise ValueError(f"{path}: no history of a run ({error})") from error
+        if not all("step" in row for row in rows):
+            raise ValueError(f"{path}: no history of a run (a row without step)")
+        return history
 
 
 class Clock:

@@ -5,6 +5,7 @@ import json
 import zlib
 from pathlib import Path
 
+from rmtutorial.places import user_path
 from rmtutorial.preference_rows import BadPreferences, PreferencePair, to_pair
 
 __all__ = ["BadPreferences", "PreferencePair", "load_preferences", "read_rows"]
@@ -29,6 +30,7 @@ def load_preferences(source=None, split="train", axis=None, size=None):
     Returns: a list of PreferencePair.
     Raises: BadPreferences with all bad rows at once; ValueError, FileNotFoundError, ImportError.
     """
+    source = user_path(source) if source is not None and str(source).startswith("~") else source
     if source is not None and not _is_file(source):
         pairs = _checked(enumerate(_hub_rows(source, split), 1), source, [], "row")
     else:
@@ -102,6 +104,7 @@ def read_rows(path):
 
     Raises: FileNotFoundError; BadPreferences when nothing can be read.
     """
+    path = user_path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
     if path.suffix == ".parquet":

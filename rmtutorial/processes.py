@@ -4,30 +4,61 @@ DDP: every process has the whole model, gradients are averaged. FSDP: weights, g
 out, each process keeps its shard. Without `accelerate launch` there is one process, and nothing here does anything.
 """
 
+import os
+
 import torch
+from accelerate.state import is_initialized
 from accelerate.utils import DistributedType
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.nn.parallel import DistributedDataParallel
 from transformers import AutoModel
 
 from rmtutorial.backbones import decoder_layers
-from rmtutorial.encoding import micro_batches
+from rmtutorial.grouping import micro_batches
 from rmtutorial.recipe import adamw
+
+ENGINES = ("DEEPSPEED", "FSDP", "MEGATRON_LM", "PARALLELISM_CONFIG")  # of accelerate, that train in another way
+
+
+def recipe_only():
+    """Arguments of Accelerator: it gives devices and processes, and the recipe decides what is learned.
+
+    `accelerate config` and `accelerate launch` leave their answers in environment variables. Precision, compiling and
+    accumulation among them are not asked for here; another engine is refused.
+    Raises: ValueError, naming the variable.
+    """
+    for engine in ENGINES:
+        if os.environ.get(f"ACCELERATE_USE_{engine}", "").lower() == "true":
+            raise ValueError(
+                f"ACCELERATE_USE_{engine}=true in the environment: this loop trains with DDP, or with fsdp=True "
+                f"(--fsdp true) under FSDP2. Unset it, or start `accelerate launch` without --use_{engine.lower()}."
+            )
+    settled = {} if is_initialized() else {"mixed_precision": "no"}  # another Accelerator's precision cannot be changed
+    return {"dynamo_backend": "no", **settled}
 
 
 def prepare(accelerator, rm, config):
-    """(model, optimizer): the model to call in training, which is `rm` itself or a wrapper around it."""
-    if accelerator.distributed_type == DistributedType.FSDP:
-        raise ValueError("start `accelerate launch` without --use_fsdp and set fsdp=True (--fsdp true) instead")
+    """(model, optimizer): the model to call in training, which is `rm` itself or a wrapper around it.
+
+    torch's own: what accelerate.prepare makes of them depends on settings that are not the recipe's.
+    """
+    kind = accelerator.distributed_type
+    if kind in (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
+        raise ValueError(f"an Accelerator for {kind.value} was made before in this process: start a new one")
     if not config.fsdp:
-        return accelerator.prepare(rm, adamw(rm, config))
+        optimizer = adamw(rm, config)
+        if accelerator.num_processes == 1:
+            return rm, optimizer
+        on_gpu = [accelerator.device.index] if accelerator.device.type == "cuda" else None
+        return DistributedDataParallel(rm, device_ids=on_gpu), optimizer
     if accelerator.num_processes == 1:
         raise ValueError("fsdp=True needs several processes: start with `accelerate launch --num_processes N`")
     rm.to(accelerator.device)
     for layer in decoder_layers(rm.backbone):
         fully_shard(layer)
     fully_shard(rm)
-    return rm, accelerator.prepare(adamw(rm, config))
+    return rm, adamw(rm, config)
 
 
 def parts_of_process(examples, max_tokens, process, processes):

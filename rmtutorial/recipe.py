@@ -34,7 +34,7 @@ class TrainConfig:
     compile: bool = False  # torch.compile the MLPs; worth its minute of compiling on a GPU with many pairs
     eval_every: int = 0  # evaluate on held-out pairs every so many steps; 0: after each epoch
     checkpoint_every: int = 0  # save the run every so many steps; 0: only when it is stopped by Ctrl-C
-    checkpoint_dir: str = "out/checkpoint"  # where a stopped run is kept
+    checkpoint_dir: str = "out/checkpoint"  # where a stopped run is kept; left so, a resumed one goes on in its folder
 
     def __post_init__(self):
         at_least = {

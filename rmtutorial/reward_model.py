@@ -12,8 +12,9 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
 from rmtutorial.backbones import explained, is_path, keep_first_layers, quiet_transformers
-from rmtutorial.encoding import PLAIN_TEMPLATE
-from rmtutorial.files import STALE, folder_aside
+from rmtutorial.encoding import PLAIN_TEMPLATE, encode_answers
+from rmtutorial.files import STALE, folder_aside, put_back
+from rmtutorial.places import user_path
 from rmtutorial.scorer import PairScorer
 
 MEAN_WEIGHTS = "reward_model.safetensors"  # a name that no other tool looks for
@@ -88,7 +89,7 @@ class RewardModel(PairScorer):
         for prompt, response in prompts_and_responses:
             if not response.strip():
                 raise ValueError(f"empty response to {prompt!r}: there is nothing to score")
-        examples = [self.encode(p, [r]) for p, r in prompts_and_responses]
+        examples = encode_answers(self.tokenizer, [(p, [r]) for p, r in prompts_and_responses], self.max_length)
         return self.score_encoded(examples)[:, 0]
 
     def save_pretrained(self, folder):
@@ -144,7 +145,8 @@ def load_classifier(name, dtype=torch.float32):
     Returns: (model, tokenizer, settings): what `save_pretrained` wrote of pooling and maximum length, if it did.
     Raises: FileNotFoundError, ModelNotAvailable; ValueError for another number of labels, or a head without weights.
     """
-    folder = Path(name).expanduser()
+    folder = user_path(name)
+    put_back(folder)
     name = folder if is_path(name) or folder.is_dir() else name
     if name == folder and not (folder / "config.json").is_file():
         raise FileNotFoundError(f"{name}: no reward model here (no config.json); pass the folder of save_pretrained")

@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from rmtutorial.attention import TREE
-from rmtutorial.encoding import Encoded, encode, encode_pairs, micro_batches, tree_batch
+from rmtutorial.encoding import Encoded, encode_answers, encode_pairs, tree_batch
 from rmtutorial.features import start_above
+from rmtutorial.grouping import micro_batches
 
 
 class PairScorer(nn.Module):
@@ -77,7 +78,7 @@ class PairScorer(nn.Module):
 
     def encode(self, prompt, responses):
         """The Encoded answers (K,) to one prompt, as this model reads them."""
-        return [encode(self.tokenizer, prompt, response, self.max_length) for response in responses]
+        return encode_answers(self.tokenizer, [(prompt, responses)], self.max_length)[0]
 
     def encode_pairs(self, pairs):
         """The two Encoded answers [chosen, rejected] of every PreferencePair, as this model reads them."""

@@ -13,13 +13,13 @@ from rmtutorial.checkpoints import fingerprint, load_checkpoint, save_checkpoint
 from rmtutorial.encoding import drop_identical
 from rmtutorial.evaluation import measures, summary
 from rmtutorial.features import FeatureCache, cache_of_run
-from rmtutorial.files import check_folder
 from rmtutorial.history import Clock, History
 from rmtutorial.intervals import units
 from rmtutorial.losses import bradley_terry_loss
 from rmtutorial.probe import fit_head, head_is_zero, set_head
-from rmtutorial.processes import any_process, parts_of_process, prepare, summed, whole
+from rmtutorial.processes import any_process, parts_of_process, prepare, recipe_only, summed, whole
 from rmtutorial.recipe import TrainConfig, autocast, batch_order, freeze, lr_schedule
+from rmtutorial.run_folder import RunFolder
 
 
 def train_reward_model(rm, pairs, config=None, held_out=None, resume_from=None, cache=None):
@@ -36,11 +36,13 @@ def train_reward_model(rm, pairs, config=None, held_out=None, resume_from=None, 
         resume_from: a checkpoint folder; the run goes on as if it had never stopped.
         cache: FeatureCache of the frozen layers, to share between runs; by default the run has one of its own.
     Returns: History.
-    Raises: ValueError for bad settings or no pairs; FileExistsError if `config.checkpoint_dir` cannot be a folder;
+    Raises: ValueError for bad settings or no pairs; OSError if `config.checkpoint_dir` cannot be written or has
+        the checkpoint of another run;
         FloatingPointError, naming the pairs, when a loss or gradient is not finite (the weights are then those of the
         last good step); KeyboardInterrupt after Ctrl-C, when the run has been saved to `config.checkpoint_dir`.
     """
     config = config or TrainConfig()
+    place = RunFolder(config, resume_from)
     freeze(rm, config.train_top)
     rm.zero_grad()  # of an earlier backward, which would enter the first step
     pairs, encoded = drop_identical(pairs, rm.encode_pairs(pairs))
@@ -48,9 +50,9 @@ def train_reward_model(rm, pairs, config=None, held_out=None, resume_from=None, 
         raise ValueError("no pairs to train on, or none whose answers differ after cutting (max_length)")
     batches = batch_order(len(pairs), config, units(pairs))  # indices of the pairs of every step; a set stays together
     leads = config.margin * torch.tensor([float(pair.strength) for pair in pairs])  # (n,) logits
-    check_folder(config.checkpoint_dir)
     run = fingerprint(rm, pairs, config)
-    accelerator = Accelerator()
+    place.claim(rm, run)  # another run's checkpoint in its folder ends the run here
+    accelerator = Accelerator(**recipe_only())
     accelerator.native_amp, accelerator.scaler = False, None  # `autocast` below does it, not accelerate's configuration
     rm.to(accelerator.device)
     head_first = config.head_ridge and config.train_top != 0 and not resume_from and head_is_zero(rm)
@@ -62,7 +64,7 @@ def train_reward_model(rm, pairs, config=None, held_out=None, resume_from=None, 
         for layer in decoder_layers(rm.backbone):
             layer.mlp.compile(dynamic=True)
     model, optimizer = prepare(accelerator, rm, config)
-    history = load_checkpoint(resume_from, rm, optimizer.optimizer, run) if resume_from else History()
+    history = load_checkpoint(resume_from, rm, optimizer, run) if resume_from else History()
     schedule = lr_schedule(optimizer, config, len(batches), done=len(history.steps))
     held_out = rm.encode_pairs(held_out) if held_out else []
 
@@ -99,10 +101,9 @@ def train_reward_model(rm, pairs, config=None, held_out=None, resume_from=None, 
                 evaluate_at(step)
             stop = any_process(accelerator, stopped())
             if stop or (config.checkpoint_every and step % config.checkpoint_every == 0):
-                save_checkpoint(config.checkpoint_dir, rm, optimizer.optimizer, run, history, accelerator)
+                place.save(save_checkpoint, rm, optimizer, history, accelerator)
             if stop:
-                where = f"go on with resume_from={config.checkpoint_dir!r}"
-                raise KeyboardInterrupt(f"stopped after step {step} of {len(batches)}; {where}")
+                raise KeyboardInterrupt(f"stopped after step {step} of {len(batches)}; {place.way_on()}")
     return history
 
 
@@ -151,7 +152,7 @@ def forward_backward(accelerator, model, rm, examples, config, cache=None, lead=
             r_chosen, r_rejected = rewards.unbind(1)
             margin = None if lead is None else lead[part].to(rewards.device)
             loss = bradley_terry_loss(r_chosen, r_rejected, margin, config.centering)
-            accelerator.backward(loss * weight * processes)
+            (loss * weight * processes).backward()  # not accelerator.backward, which its settings would divide
         if weight:
             all_rewards[part] = rewards.detach().cpu()
             tokens += batch.tokens

@@ -103,6 +103,6 @@ def address_of_wheels(folder):
 
 if __name__ == "__main__":
     if sys.argv[1:]:
-        print(address_of_wheels(Path(sys.argv[1])))
+        print(address_of_wheels(Path(sys.argv[1]).expanduser()))
     else:
         pack(ROOT / "out" / "offline")

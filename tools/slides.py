@@ -50,5 +50,5 @@ def copy_libraries():
 if __name__ == "__main__":
     copy_libraries()
     for name in sys.argv[1:]:
-        write_slides(Path(name))
+        write_slides(Path(name).expanduser())
         print(f"out/slides/{Path(name).stem}.html")

@@ -5,13 +5,16 @@ import os
 import platform
 import shutil
 import sys
+import tempfile
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, metadata, requires, version
+from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from rmtutorial import machine
+from rmtutorial.places import check_writable, is_there
 
 LEAST_LIMIT = 2_000_000_000  # bytes of memory that the costliest notebook was tried with
 LEAST_FREE = 1_800_000_000  # bytes that it takes itself
@@ -37,7 +40,7 @@ def run(options=None):
         print(f"PROBLEM   rmtutorial is not installed. In its folder, run: {PIP} --no-deps -e .")
         return 1
     problems = []
-    for look in (python, packages, memory, hardware, model, network):  # memory before torch takes its share
+    for look in (python, packages, memory, hardware, model, places, network):  # memory before torch takes its share
         finding = look()
         print(f"{finding.label:<9} {finding.text}", flush=True)
         problems += finding.problems
@@ -124,8 +127,11 @@ def model():
     except (ImportError, OSError) as error:
         remedy = "Mend the packages first; if all fit, install the tested ones: pip install -r requirements.txt"
         return Finding("model", "not looked at", [f"The model cannot be loaded ({error}). {remedy}"])
-    folder = backbones.cache_folder() / backbones.CACHED
-    if folder.exists():
+    try:
+        folder = backbones.cache_folder() / backbones.CACHED
+    except backbones.ModelNotAvailable as error:
+        return Finding("model", "no folder for its cache", [str(error)])
+    if is_there(folder):
         fault = cache_fault(folder)
         remedy = f'Delete it: {sys.executable} -c "import shutil; shutil.rmtree({str(folder)!r})"'
         return Finding("model", f"cache {folder}", [f"The model cache is broken ({fault}). {remedy}"] if fault else [])
@@ -134,13 +140,26 @@ def model():
         backbones._find_gguf()
     except backbones.ModelNotAvailable as error:
         finding.problems.append(str(error))
-    place = next(parent for parent in folder.absolute().parents if parent.exists())
-    free = shutil.disk_usage(place).free
-    if free < backbones.CONVERTED_BYTES:
-        finding.problems.append(
-            f"{place} has {free / 1e6:.0f} MB free; the converted model needs {backbones.CONVERTED_BYTES / 1e6:.0f} MB. "
-            "Free some space, or set RMTUTORIAL_CACHE to a folder on another disk."
-        )
+    try:
+        backbones.check_cache(folder.parent, backbones.CONVERTED_BYTES)
+    except backbones.ModelNotAvailable as error:
+        finding.problems.append(str(error))
+    return finding
+
+
+def places():
+    """Where notebooks and commands write: results and checkpoints here, what training keeps at hand in a temporary folder."""
+    try:
+        temporary = tempfile.gettempdir()
+    except OSError as error:
+        return Finding("folders", "no temporary folder", [f"{error}. Set TMPDIR to a folder that you may write to."])
+    free = shutil.disk_usage(temporary).free
+    finding = Finding("folders", f"{Path.cwd()}; for a while {temporary}, {free / 1e9:.0f} GB free")
+    for place, remedy in ((Path.cwd(), "start in a folder of your own"), (temporary, "set TMPDIR to another one")):
+        try:
+            check_writable(place)
+        except OSError as error:
+            finding.problems.append(f"{error}: {remedy}.")
     return finding
 
 

@@ -1,7 +1,8 @@
 """rmtutorial evaluate: the report of a reward model on a preference file, as a table and as JSON."""
 
 import json
-from pathlib import Path
+
+from rmtutorial.places import check_out
 
 EXAMPLE = """
 example: rmtutorial evaluate out/rm pairs.jsonl --json report.json
@@ -21,8 +22,8 @@ def run(options):
 
     bundled = options.file == "bundled"
     split = options.split or ("test" if bundled else "all")
-    if options.json and not Path(options.json).expanduser().parent.is_dir():
-        raise FileNotFoundError(f"--json {options.json}: its folder does not exist")
+    if options.json:
+        check_out("--json", options.json)
     pairs = load_preferences(None if bundled else options.file, split=split)
 
     from rmtutorial.classifier import load_scorer
@@ -35,4 +36,4 @@ def run(options):
     print(report.to_frame().round(3).to_string())
     if options.json:
         found = {"model": options.model, "file": options.file, "split": split, **report.to_dict()}
-        write_text(Path(options.json).expanduser(), json.dumps(found, indent=1))
+        write_text(options.json, json.dumps(found, indent=1))

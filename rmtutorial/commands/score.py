@@ -5,9 +5,10 @@ import json
 import os
 import sys
 from contextlib import contextmanager
-from pathlib import Path
 
 from tqdm.auto import tqdm
+
+from rmtutorial.places import check_out, user_path
 
 EPILOG = """
 A row has prompt and response, or responses (a list), or chosen and rejected; prompts are text or
@@ -28,6 +29,8 @@ def add_arguments(p):
 def run(options):
     if options.rows < 1:
         raise ValueError(f"--rows {options.rows}: must be at least 1")
+    if options.out != "-":
+        check_out("--out", options.out)
     rows = stdin_rows() if options.file == "-" else file_rows(options.file)  # a file is checked whole, before we load
     scorer = _load(options.model)
     total = None if options.file == "-" else len(rows)
@@ -51,7 +54,7 @@ def file_rows(file):
     """[(row, prompt, answers), ...] of a file. BadPreferences names every row that cannot be scored."""
     from rmtutorial.preferences import BadPreferences, read_rows
 
-    numbered, errors = read_rows(Path(file).expanduser())
+    numbered, errors = read_rows(user_path(file))
     rows = []
     for number, row in numbered:
         try:
@@ -123,7 +126,7 @@ def _output(path):
     if path == "-":
         yield sys.stdout
         return
-    path = Path(path).expanduser()
+    path = user_path(path)
     aside = path.with_name(f".{path.name}-{os.getpid()}")
     try:
         with aside.open("w", encoding="utf-8") as out:

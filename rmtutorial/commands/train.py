@@ -3,10 +3,17 @@
 import argparse
 import inspect
 import re
+import sys
+import tempfile
 from dataclasses import fields
 from pathlib import Path
 
+from safetensors import SafetensorError
+
+from rmtutorial.files import put_back
+from rmtutorial.places import check_folder, check_space, user_path
 from rmtutorial.recipe import TrainConfig
+from rmtutorial.run_folder import RunFolder
 
 USAGE = "rmtutorial train --out FOLDER [options]"
 EXAMPLE = """
@@ -69,11 +76,14 @@ def run(options):
 
 def _check(options, config):
     """What can be known before anything is loaded."""
-    out, checkpoint = Path(options.out), Path(config.checkpoint_dir)
+    out, checkpoint = user_path(options.out), user_path(config.checkpoint_dir)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"--out {out}: there is something already; choose a new folder, or remove it")
+    check_folder(out)
+    put_back(checkpoint)
     if options.resume and not (checkpoint / "run.json").is_file():
         raise FileNotFoundError(f"--resume: no checkpoint in {checkpoint} (--checkpoint_dir)")
+    RunFolder(config, checkpoint if options.resume else None)
     if options.layers is not None and (config.train_top or 0) > options.layers:
         raise ValueError(f"--train_top {config.train_top}: only {options.layers} layers are kept (--layers)")
     if options.max_length < 1:
@@ -85,23 +95,35 @@ def _train(options, config, pairs, held_out):
     from accelerate.utils import set_seed
 
     from rmtutorial.backbones import load_sft
-    from rmtutorial.processes import is_sharded, plain_copy
+    from rmtutorial.processes import is_sharded, plain_copy, recipe_only
     from rmtutorial.reward_model import RewardModel
     from rmtutorial.training import train_reward_model
 
-    accelerator = Accelerator()
+    accelerator = Accelerator(**recipe_only())
     set_seed(config.seed)
     with accelerator.main_process_first():  # the embedded model is converted once
         sft = load_sft(options.model, layers=options.layers)
     rm = RewardModel.from_sft(*sft, options.layers, options.pooling, options.template, options.max_length)
     del sft
+    check_space(options.out, sum(p.nbytes for p in rm.parameters()), "the reward model")
     checkpoint = config.checkpoint_dir if options.resume else None
     history = train_reward_model(rm, pairs, config, held_out, resume_from=checkpoint)
     rm = plain_copy(rm) if is_sharded(rm) else rm
     if accelerator.is_main_process:
-        rm.save_pretrained(options.out)
-        history.save(Path(options.out) / "history.json")
+        out = _saved(rm, history, user_path(options.out))
         last = history.evaluations[-1] if history.evaluations else history.steps[-1]
         where = "held-out" if history.evaluations else "last batch's"
-        print(f"{where} loss {last['loss']:.3f}, accuracy {last['accuracy']:.3f}; reward model in {options.out}")
+        print(f"{where} loss {last['loss']:.3f}, accuracy {last['accuracy']:.3f}; reward model in {out}")
     accelerator.end_training()
+
+
+def _saved(rm, history, out):
+    """Where the reward model is saved: in `out`, or in a temporary folder, aloud, if its disk has filled meanwhile."""
+    try:
+        rm.save_pretrained(out)
+    except (OSError, SafetensorError) as error:
+        print(f"--out {out}: {error}; saved elsewhere", file=sys.stderr)
+        out = Path(tempfile.mkdtemp(prefix="rmtutorial-")) / "rm"
+        rm.save_pretrained(out)
+    history.save(out / "history.json")
+    return out

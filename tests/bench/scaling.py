@@ -18,8 +18,8 @@ from datetime import date
 from pathlib import Path
 
 from rmtutorial.backbones import decoder_layers, load_sft
-from rmtutorial.encoding import tree_length
 from rmtutorial.files import write_text
+from rmtutorial.grouping import tree_length
 from rmtutorial.lesson import session
 from rmtutorial.preferences import load_preferences
 from rmtutorial.recipe import TrainConfig

@@ -26,9 +26,10 @@ from unittest import mock
 import torch
 
 from rmtutorial.backbones import decoder_layers, embedded_model, load_sft
-from rmtutorial.encoding import encode_pairs, tree_length
+from rmtutorial.encoding import encode_pairs
 from rmtutorial.features import pooled_features
 from rmtutorial.files import write_text
+from rmtutorial.grouping import tree_length
 from rmtutorial.lesson import session
 from rmtutorial.losses import bradley_terry_loss
 from rmtutorial.machine import usable_cores

@@ -4,7 +4,7 @@ import html
 
 import ipywidgets
 
-from rmtutorial.encoding import common_prefix
+from rmtutorial.grouping import common_prefix
 from rmtutorial.lesson import figures
 from rmtutorial.lesson.widgets import explorer, slider
 
