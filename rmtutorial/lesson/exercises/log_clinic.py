@@ -16,7 +16,7 @@ CLUES = {
     "labels flipped": "the training curve is fine, and held-out accuracy is well below one half",
     "leak": "held-out is better than training by far, also in accuracy: it must have been seen",
     "prompt end read": "a gradient of exactly 0 and a loss of exactly ln 2, though the rewards are not all the same",
-    "labels of the first batch": "training and held-out accuracy stay near one half although there is a gradient: no rule to find",
+    "labels of the first batch": "held-out accuracy stays at one half and held-out loss above ln 2: there was no rule to find",
 }
 
 
