@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 
-from rmtutorial.evaluation import Comparison, PairReport
+from rmtutorial.evaluation import PairReport
 from rmtutorial.history import History
 from rmtutorial.intervals import wilson_interval
 from rmtutorial.lesson import figures
@@ -101,15 +101,15 @@ def evaluations(*losses, every=10):
 
 
 def test_the_second_phase_goes_on_where_the_first_one_ended():
-    """Two iterations of the head, then training: its evaluation at step 0 stands at 2 on the common axis."""
+    """Two iterations of the head, evenly left of 0; training begins at 0 with the loss at which the head ended."""
     head = History([{"step": i, "loss": 0.6, "accuracy": 0.5} for i in (1, 2)], evaluations(0.69, 0.6, 0.55, every=1))
     steps = [{"step": i, "loss": 0.5, "accuracy": 0.5} for i in range(1, 21)]
     live, kept = History(steps, evaluations(0.55, 0.5, 0.45)), History(steps, evaluations(0.55, 0.48, 0.44))
-    gain = Comparison(9, 9, 0.1, (0.02, 0.18), 0.0, (0.0, 0.0), 1, 1, 1.0)
+    gain = 0.1, (0.02, 0.18)
     ax = figures.phases.two_phases(head, live, {"recorded": [kept]}, {"this run": gain, "recorded": gain})
-    assert line(ax, "held-out: this run").get_xydata().tolist() == [[2, 0.55], [12, 0.5], [22, 0.45]]
-    assert line(ax, "recorded").get_xydata().tolist() == [[2, 0.55], [12, 0.48], [22, 0.44]]
-    assert line(ax, "held-out: the head alone").get_xdata().tolist() == [0, 1, 2]
+    assert line(ax, "held-out: this run").get_xydata().tolist() == [[0, 0.55], [10, 0.5], [20, 0.45]]
+    assert line(ax, "recorded").get_xydata().tolist() == [[0, 0.55], [10, 0.48], [20, 0.44]]
+    assert line(ax, "held-out: the head alone").get_xydata().tolist() == [[-40, 0.69], [-20, 0.6], [0, 0.55]]
     forest = ax.figure.axes[1]
     assert [text.get_text() for text in forest.get_yticklabels()] == ["this run", "recorded"]
     assert sorted(x for bar in forest.lines[:4:2] for x in bar.get_xdata()) == [0.02, 0.02, 0.18, 0.18]

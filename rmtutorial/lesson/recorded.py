@@ -8,6 +8,7 @@ import torch
 from rmtutorial.evaluation import compare, report_of
 from rmtutorial.files import write_text
 from rmtutorial.history import History
+from rmtutorial.intervals import grouped_interval, units
 from rmtutorial.preferences import load_preferences
 
 FOLDER = Path(__file__).parents[1] / "data" / "recorded"
@@ -40,6 +41,24 @@ def report(rewards):
     """The PairReport of recorded rewards of `judged_rows`."""
     pairs = judged_rows()
     return report_of(torch.tensor(rewards), torch.zeros(len(pairs), 2), pairs)
+
+
+def folds():
+    """{recipe: PairReport of all training rows}, each row judged by a model that has not seen its topic.
+
+    From tests/bench/choose_recipe.py, which chose the default recipe by these rows.
+    """
+    pairs = load_preferences()
+    found = load("recipe folds")
+    margins = {name: torch.tensor(run["margins"]) for name, run in found.items()}
+    rewards = {name: torch.stack([m, torch.zeros_like(m)], dim=1) for name, m in margins.items()}
+    return {name: report_of(r, torch.zeros(len(pairs), 2), pairs) for name, r in rewards.items()}
+
+
+def mean_gain(reports, head):
+    """(gain in loss, its 95 % interval by set) of several runs of one recipe over `head`, averaged row by row first."""
+    gain = torch.stack([head.losses - report.losses for report in reports]).mean(dim=0)  # (n,)
+    return gain.mean().item(), grouped_interval(gain, units(head.pairs))
 
 
 def measures(report):

@@ -28,8 +28,8 @@ RECIPES = {
     "head alone": None,
     "one pass, 2e-4": {"epochs": 1, "lr": 2e-4},
     "one pass, 1e-4": {"epochs": 1, "lr": 1e-4},
-    "two passes, 2e-4": {"epochs": 2, "lr": 2e-4},
-    "one pass, 1e-4, head from zero": {"epochs": 1, "lr": 1e-4, "head_ridge": 0, "head_lr": 1e-3},
+    "one pass, 3e-4": {"epochs": 1, "lr": 3e-4},
+    "one pass, 2e-4, warmup 0.3": {"epochs": 1, "lr": 2e-4, "warmup": 0.3},
 }
 RIDGES = (8, 16, 32, 64, 128, 256)
 

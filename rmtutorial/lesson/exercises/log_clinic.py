@@ -15,7 +15,7 @@ CLUES = {
     "noisy labels": "the held-out loss falls below the training loss, yet stays above the healthy one's, and no row was seen",
     "labels flipped": "the training curve is fine, and held-out accuracy is well below one half",
     "leak": "held-out is better than training by far, also in accuracy: it must have been seen",
-    "prompt end read": "a gradient of exactly 0 and a loss of exactly ln 2, though the rewards are not all the same",
+    "prompt end read": "loss ln 2 and margin 0 throughout, with a gradient that is rounding alone, though rewards differ",
     "labels of the first batch": "held-out accuracy stays at one half and held-out loss above ln 2: there was no rule to find",
 }
 
@@ -56,7 +56,7 @@ EXERCISES = {
         hints=(
             "Begin with those whose training loss does not fall below ln 2, or falls to nearly 0.",
             "Then compare held-out with training: which of the two should be better, and by how much?",
-            "A gradient norm of exactly 0 and a mean reward near 10 belong to one run each.",
+            "A gradient norm of 0.00 and a mean reward near 10 belong to one run each.",
         ),
         mistake=diagnose_mistake,
     )
