@@ -105,7 +105,7 @@ def test_score_streams(folder, tmp_path, monkeypatch, capsys):
         ({"prompt": "Why?", "response": " "}, "row 2: response is empty"),
         ({"prompt": "Why?", "responses": []}, "row 2: responses must be a list with at least one answer"),
         ({"prompt": "Why?", "responses": ["a", 3]}, "row 2: answer 2 of responses is not text but int"),
-        ({"prompt": None, "response": "It is."}, "row 2: prompt is not text but NoneType"),
+        ({"prompt": None, "response": "It is."}, "row 2: prompt is null"),
         ({"prompt": "Why?", "chosen": "a", "rejected": "a"}, "row 2: chosen and rejected are identical"),
     ],
 )
