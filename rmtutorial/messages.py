@@ -63,7 +63,7 @@ def _part(part, column):
 
 def has_turns(text):
     """Is this a conversation in HH-RLHF's form: "Human: ...", a blank line, "Assistant: ..."?"""
-    return text.lstrip().startswith("Human:") and "\n\nAssistant:" in text
+    return text.startswith("\n\nHuman:") or (text.lstrip().startswith("Human:") and "\n\nAssistant:" in text)
 
 
 def read_turns(text):

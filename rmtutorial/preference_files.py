@@ -1,22 +1,19 @@
 """Rows of a preference set as they stand: from a file of one of several kinds, or from memory. Nothing is judged."""
 
-import csv
 import gzip
 import json
-import re
 import zlib
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 
 from rmtutorial.preference_rows import BadPreferences
+from rmtutorial.preference_tables import open_text, plain, read_csv, read_parquet
 
 KINDS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 READABLE = "files that can be read: .jsonl, .json, .csv, .tsv and .parquet, all but the last also with .gz behind"
 ONE_OF_TWO = "write one row a line and name it .jsonl, or all rows in one list: [{...}, {...}]"
 # Endings that no Hub id has: what is called so is a file that is missing, or one of another kind.
 OTHERS = (".gz", ".txt", ".ndjson", ".xlsx", ".xls", ".arrow", ".zip", ".zst", ".bz2", ".xz", ".yaml", ".yml", ".pkl")
-# A list of messages in a cell of a table: written as JSON, or by str(), which no longer is one.
-LIST_OF_MESSAGES = re.compile(r"""\s*\[\s*\{\s*['"](role|content|from|value)['"]\s*:""")
 
 
 def kind_of(path):
@@ -63,7 +60,7 @@ def read_rows(path):
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
     try:
-        return {".parquet": _parquet, ".csv": _csv, ".tsv": _csv}.get(kind_of(path), _json)(path)
+        return {".parquet": read_parquet, ".csv": read_csv, ".tsv": read_csv}.get(kind_of(path), _json)(path)
     except UnicodeDecodeError as error:
         raise BadPreferences(f"{path}: not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from error
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
@@ -77,37 +74,9 @@ def rows_in_memory(source):
     return [(i, plain(asdict(row) if is_dataclass(row) else row)) for i, row in enumerate(source, 1)], []
 
 
-def plain(value):
-    """Lists, dicts and values as JSON has them: no arrays, and nothing that stands for a missing value but None."""
-    if isinstance(value, (str, int)):
-        return value
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    if hasattr(value, "tolist"):  # numpy's arrays and scalars
-        return plain(value.tolist())
-    return None if _is_missing(value) else value
-
-
-def _is_missing(value):
-    """None, NaN, and pandas' NA and NaT: only they differ from themselves, or cannot say whether they do."""
-    try:
-        return value is None or bool(value != value)
-    except TypeError:
-        return True
-
-
-def _open(path):
-    # Lines end at "\n" only: U+2028 may stand unescaped within JSON, and a table's cell may have lines.
-    if path.name.lower().endswith(".gz"):
-        return gzip.open(path, "rt", encoding="utf-8-sig", newline="\n")
-    return path.open(encoding="utf-8-sig", newline="\n")
-
-
 def _json(path):
     """JSON Lines or one list, whatever the ending says: pandas and `datasets` write the one into .json."""
-    with _open(path) as file:
+    with open_text(path) as file:
         first = next((line for line in file if line.strip()), "").strip()
     if first.startswith("version https://git-lfs"):
         raise BadPreferences(f"{path}: only a pointer of Git LFS, not the file itself; run: git lfs pull")
@@ -124,7 +93,7 @@ def _json(path):
 
 def _json_list(path):
     """The rows of a file that is one list; None for JSON Lines of which the first is a list."""
-    with _open(path) as file:
+    with open_text(path) as file:
         text = file.read()
     try:
         return list(enumerate(plain(json.loads(text)), 1))
@@ -137,7 +106,7 @@ def _json_list(path):
 
 def _json_lines(path):
     rows, errors = [], []
-    with _open(path) as file:
+    with open_text(path) as file:
         for number, line in enumerate(file, 1):
             try:
                 if line.strip():
@@ -145,53 +114,3 @@ def _json_lines(path):
             except (json.JSONDecodeError, RecursionError) as error:
                 errors.append((number, f"broken JSON: {getattr(error, 'msg', error)}"))
     return rows, errors
-
-
-def _csv(path):
-    """A table with a header. Empty cells are null; the separator is the one that the header has most of."""
-    csv.field_size_limit(2**31 - 1)  # of 131,072 characters: a conversation may be longer
-    rows, errors = [], []
-    with _open(path) as file:
-        header = file.readline()
-        file.seek(0)
-        table = csv.DictReader(file, delimiter=max(",;\t", key=header.count), strict=True)
-        try:
-            for number, row in enumerate(table, 1):
-                try:
-                    rows.append((number, _cells(row)))
-                except ValueError as error:
-                    errors.append((number, str(error)))
-        except csv.Error as error:
-            errors.append((len(rows) + len(errors) + 1, f"broken CSV: {error}; nothing behind it was read"))
-    return rows, errors
-
-
-def _cells(row):
-    if None in row:  # what csv calls the cells for which there is no name
-        raise ValueError(f"more cells than the header has columns: {str(row[None])[:40]}")
-    return {name.strip(): _cell(cell) for name, cell in row.items()}
-
-
-def _cell(text):
-    """Text, None for an empty cell, or the messages that were written into it as JSON."""
-    if not text or not LIST_OF_MESSAGES.match(text):
-        return text or None
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        raise ValueError(
-            f"messages written by str(), not as JSON: {text[:40]!r}; write the rows as .jsonl or .parquet"
-        ) from None
-
-
-def _parquet(path):
-    try:
-        from pyarrow import ArrowException, parquet
-    except ImportError as error:
-        raise ImportError(f"{path}: to read Parquet run: pip install pyarrow") from error
-    try:
-        batches = [batch.to_pylist() for batch in parquet.ParquetFile(path).iter_batches(1000)]
-    except ArrowException as error:
-        raise BadPreferences(f"{path}: no whole Parquet file ({str(error).splitlines()[0]}); fetch it anew") from error
-    rows = [{name: plain(v) for name, v in row.items() if "__index_level_" not in name} for b in batches for row in b]
-    return list(enumerate(rows, 1)), []

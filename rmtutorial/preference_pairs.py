@@ -32,7 +32,7 @@ def read_pairs(source, columns=None, bad_rows="refuse", splits=None):
     pairs, total = [], len(rows) + len(errors)
     for number, row in rows:
         try:
-            pairs.append((to_pair(row, no_prompt(columns)), _split(row, splits)))
+            pairs.append((to_pair(row, no_prompt(columns)), read_split(row, splits)))
         except ValueError as error:
             errors.append((number, str(error)))
     if errors and bad_rows == "refuse":
@@ -49,7 +49,7 @@ def no_prompt(columns):
     return "prompt" in (columns or {}) and columns["prompt"] is None
 
 
-def _split(row, splits):
+def read_split(row, splits):
     """The row's `split`, or None. A row that no split has would be lost without a word."""
     split = row.get("split") or None
     if splits is not None and split not in (None, *splits):

@@ -42,7 +42,7 @@ def to_pair(row, implicit=False):
     if chosen == rejected:
         raise ValueError(f"chosen and rejected are identical: {chosen[:40]!r}")
     check_characters([chosen, rejected, str(row.get("group", "")), *texts_of(prompt)])
-    extra = {f.name: _detail(row[f.name], f) for f in fields(PreferencePair)[3:] if row.get(f.name) is not None}
+    extra = {f.name: _detail(row[f.name], f) for f in fields(PreferencePair)[3:] if row.get(f.name) not in (None, "")}
     return PreferencePair(prompt, chosen, rejected, **extra)
 
 
@@ -54,7 +54,11 @@ def check_columns(row, columns):
         if column not in row:
             there = ", ".join(map(str, row)) or "none"
             other = next((name for name in row if name not in KNOWN), None)
-            remedy = f"; is it {other}? columns={{{column!r}: {other!r}}} (--columns {column}={other})" if other else ""
+            remedy = (
+                f"; if one of them is it: columns={{{column!r}: {other!r}}} (--columns {column}={other})"
+                if other
+                else ""
+            )
             raise ValueError(f"column {column!r} is missing; there are {there}{remedy}")
         if row[column] is None:
             raise ValueError(f"{column} is null")

@@ -89,6 +89,8 @@ def _bundled(names):
 
 def _of_set(sets, split, columns, bad_rows):
     """The pairs of one split of a mapping of them."""
+    if {"chosen", "rejected"} & set(sets):
+        raise TypeError("a dict of columns is no dict of splits; pass rows, or pandas.DataFrame(...) of it")
     if split not in (*sets, "all"):
         raise ValueError(f"split={split!r}: this set has {', '.join(sets)}; choose one of them, or all")
     parts = sets.values() if split == "all" and "all" not in sets else [sets[split]]

@@ -19,8 +19,8 @@ def with_columns(row, prompt):
     for name in UNREADABLE:
         if name in columns:
             raise ValueError(f"column {name!r} cannot be read: {str(columns[name])[:40]}; {LEAVE_OUT.format(name)}")
-    prompt = _with_history(prompt, columns.get("history"))
     prompt = _with_input(prompt, columns.get("input"))
+    prompt = _with_history(prompt, columns.get("history"))
     for name in ("system", "system_prompt"):
         prompt = _with_system(prompt, columns.get(name), name)
     return prompt

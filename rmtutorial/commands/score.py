@@ -91,7 +91,7 @@ def prompt_and_answers(row, implicit=False):
     if "chosen" in row or "rejected" in row:
         pair = preference_rows.to_pair(row, implicit)
         return pair.prompt, [pair.chosen, pair.rejected]
-    if not {"response", "responses"} & set(row) or not {"prompt", *prompts.LIKE_PROMPT} & set(row):
+    if not {"response", "responses"} & set(row):
         raise ValueError(
             f"there must be prompt and response, responses, or chosen and rejected; there are {', '.join(row)}"
         )
