@@ -93,7 +93,7 @@ def _rows(source, columns):
 
 
 def _look(found, pairs, rows, model):
-    found.ratings, rated = audit_rows.ratings(rows)
+    found.ratings, rated = audit_rows.ratings(rows, pairs.unit)
     units, splits, divided = audit_pairs.division(pairs)
     found.splits = {name: splits.count(name) for name in SPLITS if name in splits}
     found.findings += [*rated, *divided, *audit_pairs.checks(pairs), *audit_pairs.near_repeats(pairs, units, splits)]

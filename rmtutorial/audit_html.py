@@ -13,7 +13,7 @@ CSS = """
 .audit .columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(24rem, 1fr)); gap: 0 2.5rem }
 .audit table { border-collapse: collapse; width: 100%; margin: 0 } .audit td, .audit th { padding: .15rem .6rem .15rem 0; text-align: left; vertical-align: top; border: 0; background: #fff }
 .audit th { font-weight: 600; color: #555; white-space: nowrap } .audit .n { text-align: right; font-variant-numeric: tabular-nums }
-.audit .bar { position: relative; background: #eee; height: .8rem; min-width: 9rem; margin-top: .3rem }
+.audit .bar { position: relative; background: #eee; height: .8rem; min-width: 6rem; margin-top: .3rem }
 .audit .bar i { position: absolute; height: 100%; background: #0072b2 } .audit .bar b { position: absolute; left: 50%; width: 2px; height: 140%; top: -20%; background: #222 }
 .audit .bar s { position: absolute; height: 2px; top: calc(50% - 1px); background: #e69f00 }
 .audit .finding { border-left: .3rem solid #999; padding: .1rem 0 .1rem .8rem; margin: .7rem 0 } .audit .finding.spoils { border-color: #b34a00 } .audit .finding.look { border-color: #0072b2 }

@@ -48,7 +48,7 @@ def _quantiles(counts):
 def _refused(pairs, refused):
     reason = refused[0][1].splitlines()[0][:120] if refused else ""
     why = f"The tokenizer or its chat template refuses them, as the training will: {reason}"
-    return pairs.finding("spoils", "cannot be encoded", [i for i, _ in refused], why, "Mend or remove them.")
+    return pairs.finding("spoils", "pairs that cannot be encoded", [i for i, _ in refused], why, "Mend or remove them.")
 
 
 def _cut(pairs, encoded, max_length):
@@ -60,10 +60,10 @@ def _cut(pairs, encoded, max_length):
     enough = sorted(longest.values())[round(0.99 * (len(longest) - 1))] if longest else 0
     do = f"max_length={enough} (--max_length {enough}) holds 99 %, where the model reads as much."
     return (
-        pairs.finding(pairs.level(over, 0.5), f"longer than {max_length:,} tokens, {of}", over,
+        pairs.finding(pairs.level(over, 0.5), f"pairs longer than {max_length:,} tokens, {of}", over,
                       "What is too long loses its left end: the beginning of the prompt is not read.", do)
-        + pairs.finding(pairs.level(gone, 0.05), f"answers so long that nothing of the prompt is left, {of}", gone,
+        + pairs.finding(pairs.level(gone, 0.05), f"pairs with an answer so long that nothing of the prompt is left, {of}", gone,
                         "The judge sees an answer and not what was asked.", do)
-        + pairs.finding(pairs.level(same, 0.05), f"the same once they are cut, {of}", same,
+        + pairs.finding(pairs.level(same, 0.05), f"pairs whose answers are the same once they are cut, {of}", same,
                         "The answers differ only where they are cut away; training drops such pairs.", do)
     )  # fmt: skip

@@ -20,7 +20,7 @@ def division(pairs):
     except ValueError as error:  # `group` means something else
         why = "A training that holds pairs out refuses it. " + str(error).split(". ")[0] + "."
         do = "Leave the column out, columns={'group': None} (--columns group=), or add a column 'split'."
-        tied = Finding("spoils", "groups that leave no fifth to hold out", len(units), [], why, do, pairs.unit)
+        tied = Finding("spoils", "pairs in groups that leave no fifth to hold out", len(units), [], why, do, pairs.unit)
         return units, ["train"] * len(units), [tied]
     splits = [name or held for name, held in zip(pairs.named, splits)]
     return units, splits, _leaks(pairs, units, splits) + _too_few(pairs, splits)
@@ -31,7 +31,7 @@ def _leaks(pairs, units, splits):
     trained = {unit for unit, split in zip(units, splits) if split == "train"}
     leaks = [i for i, split in enumerate(splits) if split == "test" and units[i] in trained]
     do = "Divide by prompt: leave the column 'split' out (--columns split=), or move these pairs to one side."
-    return pairs.finding("spoils", "prompts or groups that are in train and in test", leaks, HELD_OUT, do)
+    return pairs.finding("spoils", "pairs whose prompt or group is in train and in test", leaks, HELD_OUT, do)
 
 
 def _too_few(pairs, splits):
@@ -39,7 +39,7 @@ def _too_few(pairs, splits):
     why = f"{prompts} prompts, {splits.count('test')} pairs held out: the interval of an accuracy on them is wide."
     do = "Collect more prompts, or train with --held_out none and judge on another set."
     few = range(len(splits)) if prompts < MANY or "test" not in splits else []
-    return pairs.finding("note", "few prompts to hold out", few, why, do)
+    return pairs.finding("note", "pairs in all: few prompts to hold out", few, why, do)
 
 
 def checks(pairs):
@@ -73,7 +73,7 @@ def _almost_identical(pairs):
 
     alike = [i for i, p in enumerate(pairs.pairs) if bare(p.chosen) and bare(p.chosen) == bare(p.rejected)]
     why = "The preference, if it is one, is about white space, capitals or punctuation."
-    what = "answers that differ in white space, capitals or punctuation only"
+    what = "pairs whose answers differ in white space, capitals or punctuation only"
     return pairs.finding(pairs.level(alike, 0.1), what, alike, why, "Remove them, unless form is what you train.")
 
 
@@ -81,7 +81,7 @@ def _one_word(pairs):
     short = [i for i, p in enumerate(pairs.pairs) if is_one_word(p.chosen) or is_one_word(p.rejected)]
     sides = ", ".join(f"{sum(is_one_word(getattr(p, side)) for p in pairs.pairs):,} {side}" for side in ("chosen", "rejected"))  # fmt: skip
     why = f"({sides}) Where the prompt asks for one word that is right; else a generation that broke off."
-    return pairs.finding("look" if len(short) >= 0.05 * len(pairs.pairs) else "note", "answers of one word", short, why,
+    return pairs.finding("look" if len(short) >= 0.05 * len(pairs.pairs) else "note", "pairs with an answer of one word", short, why,
                          "Read some of them.")  # fmt: skip
 
 
@@ -102,7 +102,9 @@ def _refrains(pairs):
             rows = [i for i, pair in enumerate(pairs.pairs) if getattr(pair, side) == text]
             why = "It is learned by heart, whatever the prompt: a model that knows this text alone ranks them right."
             do = "Keep a few of them, or let another model write other answers."
-            found += pairs.finding(pairs.level(rows, 0.3), f"the same {side} answer: {text[:40]!r}", rows, why, do)
+            found += pairs.finding(
+                pairs.level(rows, 0.3), f"pairs with the same {side} answer: {text[:40]!r}", rows, why, do
+            )
     return found
 
 

@@ -55,52 +55,68 @@ def bad_rows(errors, unit):
 def _bad_kind(kind, rows, unit):
     remedy = rows[0][1].partition("; ")[2]
     do = "Mend or remove them, or leave them out with bad_rows='skip' (--bad_rows skip)."
+    remedy = f"{remedy[:1].upper()}{remedy[1:]}." if remedy else ""
     numbers = [number for number, _ in rows[:SHOWN]]
     return Finding(
-        "spoils", f"cannot be used: {kind}", len(rows), numbers, WHY.get(kind, REFUSED), f"{do} {remedy}".strip(), unit
+        "spoils",
+        f"rows that cannot be used: {kind}",
+        len(rows),
+        numbers,
+        WHY.get(kind, REFUSED),
+        f"{do} {remedy}".strip(),
+        unit,
     )
 
 
-def ratings(rows):
+def ratings(rows, unit):
     """(what columns of ratings say, findings): pairs without a winner, and pairs whose loser has the better score."""
-    told, found = [], []
+    told, ties, inverted = [], {}, {}
     for better, worse in SCORES:
-        gaps = [(n, row[better] - row[worse]) for n, row in rows if _numbers(row.get(better), row.get(worse))]
-        if gaps:
-            told.append(_told(f"{better} - {worse}", [gap for _, gap in gaps]))
-            found += _ties([n for n, gap in gaps if gap == 0], len(rows), f"{better} = {worse}")
-            found += _inverted([n for n, gap in gaps if gap < 0], len(rows), f"{better} < {worse}")
+        both = [(n, _number(row.get(better)), _number(row.get(worse))) for n, row in rows]
+        gaps = [(n, a - b) for n, a, b in both if a is not None and b is not None]
+        told += _told(f"{better} - {worse}", gaps)
+        ties[f"{better} = {worse}"] = [n for n, gap in gaps if gap == 0]
+        inverted[f"{better} < {worse}"] = [n for n, gap in gaps if gap < 0]
     for name in STRENGTHS:
-        values = [(n, row[name]) for n, row in rows if _numbers(row.get(name))]
-        if values and len({value for _, value in values}) > 1:
-            told.append(_told(name, [value for _, value in values]))
-    ties = [n for n, row in rows if row.get("tie") is True or str(row.get("winner")).lower() in ("tie", "both", "draw")]
-    return "; ".join(told), found + _ties(ties, len(rows), "marked as a tie")
+        told += _told(name, [(n, value) for n, row in rows if (value := _number(row.get(name))) is not None])
+    ties["marked as a tie"] = [n for n, row in rows if _is_tie(row)]
+    return "; ".join(told), _ties(ties, len(rows), unit) + _inverted(inverted, len(rows), unit)
 
 
-def _numbers(*values):
-    return all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
+def _number(value):
+    """A number, also one in the cell of a table; None for anything else."""
+    try:
+        return None if value is None or isinstance(value, bool) else float(value)
+    except (ValueError, TypeError):
+        return None
+
+
+def _is_tie(row):
+    return str(row.get("tie")).lower() == "true" or str(row.get("winner")).lower() in ("tie", "both", "draw")
 
 
 def _told(name, values):
-    values = sorted(values)
+    values = sorted(value for _, value in values)
+    if not values or values[0] == values[-1]:
+        return []
     low, half, high = (values[int(q * (len(values) - 1))] for q in (0.05, 0.5, 0.95))
-    return f"{name}: 5 % {low:g}, half {half:g}, 95 % {high:g} ({len(values):,} rows)"
+    return [f"{name}: 5 % {low:g}, half {half:g}, 95 % {high:g} ({len(values):,} rows)"]
 
 
-def _ties(numbers, total, what):
+def _ties(found, total, unit):
     why = "The order of the two answers is then an accident, and the loss learns it as if it were a preference."
     do = "Remove them, or give them to a loss that knows ties."
-    return _rated("ties", what, numbers, "spoils" if len(numbers) >= 0.2 * total else "look", why, do)
+    return _rated("pairs without a winner", found, 0.2 * total, why, do, unit)
 
 
-def _inverted(numbers, total, what):
+def _inverted(found, total, unit):
     why = "The rejected answer has the better score: a label that is the wrong way round, or scores of another rater."
     do = "Look at the rows named; exchange the answers, or remove the pairs."
-    return _rated(
-        "the loser has the better score", what, numbers, "spoils" if len(numbers) >= 0.05 * total else "look", why, do
-    )
+    return _rated("pairs whose loser has the better score", found, 0.05 * total, why, do, unit)
 
 
-def _rated(name, what, numbers, level, why, do):
-    return [Finding(level, f"{name} ({what})", len(numbers), numbers[:SHOWN], why, do)] if numbers else []
+def _rated(name, found, spoils, why, do, unit):
+    return [
+        Finding("spoils" if len(rows) >= spoils else "look", f"{name} ({what})", len(rows), rows[:SHOWN], why, do, unit)
+        for what, rows in found.items() if rows
+    ]  # fmt: skip

@@ -31,9 +31,12 @@ def _set(audit):
     rows += [("", f"{sum(n for _, n in forms[4:]):,}  of {len(forms) - 4} other forms")] if len(forms) > 4 else []
     rows += [("split", ", ".join(f"{name} {n:,}" for name, n in audit.splits.items()))]
     rows += [("ratings", audit.ratings), ("scripts", percent(audit.scripts)), ("languages", percent(audit.languages))]
-    return [
-        f"{name if i == 0 or rows[i - 1][0] != name else '':<10}{text}" for i, (name, text) in enumerate(rows) if text
-    ]
+    return [line for name, text in rows if text for line in _wrapped(f"{name:<10}{text}", 10)]
+
+
+def _wrapped(text, indent):
+    """Lines of at most WIDTH; all but the first are indented."""
+    return textwrap.wrap(text, WIDTH, subsequent_indent=" " * indent)
 
 
 def _tokens(audit):
@@ -65,8 +68,6 @@ def _findings(audit):
     lines = ["nothing found"] if not audit.findings else []
     for finding in audit.findings:
         count = f"{finding.count:,} " if finding.count else ""
-        lines += textwrap.wrap(
-            f"{MARK[finding.level]:<7} {count}{finding.what} {where(finding)}", WIDTH, subsequent_indent=" " * 8
-        )
-        lines += textwrap.wrap(f"{finding.why} {finding.do}", WIDTH, initial_indent=" " * 8, subsequent_indent=" " * 8)
+        lines += _wrapped(f"{MARK[finding.level]:<7} {count}{finding.what} {where(finding)}", 8)
+        lines += _wrapped(f"{'':<8}{finding.why} {finding.do}", 8)
     return lines

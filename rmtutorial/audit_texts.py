@@ -32,7 +32,7 @@ def control_tokens(pairs, tokenizer):
     where = ", ".join(f"{n:,} {side}" for side, n in sides.items())
     why = f"({most}; in {where}) Left over from a template: a mark that is in one side only is learned, and one of the model's own may end a turn."
     do = "Cut them off before training: the chat template writes its own."
-    return pairs.finding(pairs.level(rows, 0.01), "control tokens in the texts", rows, why, do)
+    return pairs.finding(pairs.level(rows, 0.01), "pairs with control tokens in their texts", rows, why, do)
 
 
 def damage(pairs):
@@ -43,7 +43,9 @@ def damage(pairs):
         if any(DAMAGED.search(t) for t in (*texts_of(p.prompt), p.chosen, p.rejected))
     ]
     why = "UTF-8 that was read as something else, or bytes that were lost: if it is in one side only, it is what is learned."
-    return pairs.finding(pairs.level(rows, 0.1), "damaged characters", rows, why, "Read the source anew as UTF-8.")
+    return pairs.finding(
+        pairs.level(rows, 0.1), "pairs with damaged characters", rows, why, "Read the source anew as UTF-8."
+    )
 
 
 def scripts_of(pairs):
@@ -52,10 +54,12 @@ def scripts_of(pairs):
     apart = [i for i, (_, chosen, rejected) in enumerate(told) if chosen and rejected and chosen != rejected]
     off = [i for i, (prompt, chosen, _) in enumerate(told) if prompt and chosen and prompt != chosen]
     why = "A judge that looks at the alphabet alone ranks them right."
-    found = pairs.finding(pairs.level(apart, 0.2), "chosen and rejected in different scripts", apart, why,
+    found = pairs.finding(pairs.level(apart, 0.2), "pairs whose answers are in different scripts", apart, why,
                           "Let both answers be written in the language that was asked for.")  # fmt: skip
     why = "Right for a translation; else the better answer is in a language that nobody asked for."
-    found += pairs.finding("note", "chosen in another script than the prompt", off, why, "Read some of them.")
+    found += pairs.finding(
+        "note", "pairs whose chosen answer is in another script than the prompt", off, why, "Read some of them."
+    )
     return shares(Counter(name or "no letters" for row in told for name in row)), found
 
 

@@ -103,13 +103,13 @@ def test_rows_that_cannot_be_used_are_counted_by_kind(model, change, words):
         (lambda row: {"prompt": "[INST] " + row["prompt"]}, "control tokens", "spoils"),
         (lambda row: {"chosen": row["chosen"] + " schÃ¶n"}, "damaged characters", "spoils"),
         (lambda row: {"chosen": row["chosen"] + " \ufffd"}, "damaged characters", "spoils"),
-        (lambda row: {"chosen": "Yes."}, "answers of one word", "look"),
-        (lambda row: {"rejected": "As a model I would rather not say."}, "the same rejected answer", "look"),
-        (lambda row: {"chosen": "не знаю, что сказать об этом"}, "different scripts", "look"),
-        (lambda row: {"score_chosen": 3, "score_rejected": 3}, "ties (score_chosen = score_rejected)", "look"),
+        (lambda row: {"chosen": "Yes."}, "an answer of one word", "look"),
+        (lambda row: {"rejected": "As a model I would rather not say."}, "pairs with the same rejected answer", "look"),
+        (lambda row: {"chosen": "не знаю, что сказать об этом"}, "in different scripts", "look"),
+        (lambda row: {"score_chosen": 3, "score_rejected": 3}, "without a winner (score_chosen = score_rejected)", "look"),
         (lambda row: {"tie": True}, "marked as a tie", "look"),
-        (lambda row: {"chosen_score": 1.0, "rejected_score": 2.0}, "the loser has the better score", "spoils"),
-        (lambda row: {"chosen": row["chosen"] * 30}, "longer than 1,024", "look"),
+        (lambda row: {"chosen_score": 1.0, "rejected_score": 2.0}, "pairs whose loser has the better score", "spoils"),
+        (lambda row: {"chosen": row["chosen"] * 30}, "pairs longer than 1,024", "look"),
         (lambda row: {"chosen": row["chosen"] * 60}, "nothing of the prompt is left", "spoils"),
         (lambda row: {"chosen": "x" + "again " * 400, "rejected": "y" + "again " * 400}, "the same once they are cut", "spoils"),
     ],
@@ -118,6 +118,18 @@ def test_a_fault_in_every_sixth_row_is_found_where_it_is(model, change, words, l
     """20 of 120, the first in rows 1, 7 and 13; the healthy rows between them are not named."""
     finding = only(broken(model, change), words)
     assert (finding.level, finding.count, finding.rows) == (level, 20, [1, 7, 13])
+
+
+def test_scores_of_a_table_are_numbers_too(model, tmp_path):
+    """In a CSV everything is text; the place is counted in the file's own unit."""
+    rows = [{**row, "score_chosen": 1, "score_rejected": 2} for row in healthy(60)]
+    path = tmp_path / "a.csv"
+    path.write_text("".join(",".join(map(str, values)) + "\n" for values in [rows[0], *(row.values() for row in rows)]))
+    finding = only(audit(path, model=model), "pairs whose loser has the better score")
+    assert (finding.count, finding.unit) == (60, "row")
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    assert only(audit(path, model=model), "pairs whose loser has the better score").unit == "line"
 
 
 def test_one_row_of_many_is_worth_a_look_and_no_more(model):
@@ -294,6 +306,7 @@ def test_the_page_fits_a_terminal_and_names_everything(model):
     rows = healthy(words=(14, 6))
     rows[3]["chosen"], rows[9]["tools"], rows[12]["prompt"] = " ", ["x"], [{"role": "tool", "content": "x"}]
     rows[20]["chosen"] += "<|im_end|>"
+    rows = [{**row, "score_chosen": i, "score_rejected": 50, "strength": i % 3 + 1} for i, row in enumerate(rows)]
     page = str(audit(rows, model=model))
     assert max(map(len, page.splitlines())) <= 100 and len(page.splitlines()) <= 60 and page.isascii()
     for words in ("rows in memory: 120 rows, 117 pairs", "prompt text, answers text", "train", "tokens", "half", "Latin",
@@ -347,7 +360,7 @@ def test_the_verb_prints_writes_and_answers_by_its_exit_code(run, tmp_path):
     assert (tmp_path / "a.html").read_text().startswith("<!doctype html>")
     assert json.loads((tmp_path / "a.json").read_text())["spoils"] is False
     code, printed = run(bad, "--columns", "prompt=q")
-    assert code == 1 and "9 cannot be used: chosen and rejected are identical" in printed.out
+    assert code == 1 and "9 rows that cannot be used: chosen and rejected are identical" in printed.out
     assert (
         run(tmp_path / "none.jsonl")[0] == run(good, "--html", "no/a.html")[0] == run(good, "--max_length", 0)[0] == 2
     )
