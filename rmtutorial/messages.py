@@ -42,6 +42,15 @@ def _message(message, column):
     return {"role": known, "content": read_content(content, column)}
 
 
+def is_parts(value):
+    """Is this a content's list of parts, and no list of messages?"""
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(part, dict) and "type" in part and not {"role", "from"} & set(part) for part in value)
+    )
+
+
 def read_content(content, column):
     """The text of a content that is text or a list of text parts."""
     if isinstance(content, list):

@@ -9,17 +9,19 @@ from pathlib import Path
 from rmtutorial.preference_rows import BadPreferences
 from rmtutorial.preference_tables import open_text, plain, read_csv, read_parquet
 
-KINDS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
-READABLE = "files that can be read: .jsonl, .json, .csv, .tsv and .parquet, all but the last also with .gz behind"
+KINDS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
+READABLE = (
+    "files that can be read: .jsonl (.ndjson), .json, .csv, .tsv and .parquet, all but the last also with .gz behind"
+)
 ONE_OF_TWO = "write one row a line and name it .jsonl, or all rows in one list: [{...}, {...}]"
 # Endings that no Hub id has: what is called so is a file that is missing, or one of another kind.
-OTHERS = (".gz", ".txt", ".ndjson", ".xlsx", ".xls", ".arrow", ".zip", ".zst", ".bz2", ".xz", ".yaml", ".yml", ".pkl")
+OTHERS = (".gz", ".txt", ".xlsx", ".xls", ".arrow", ".zip", ".zst", ".bz2", ".xz", ".yaml", ".yml", ".pkl")
 
 
 def kind_of(path):
     """The ending that says how a file is read, in small letters and without .gz."""
     name = path.name.lower().removesuffix(".gz")
-    return Path(name).suffix
+    return Path(name).suffix.replace(".ndjson", ".jsonl")
 
 
 def unit_of(path):

@@ -2,9 +2,10 @@
 
 from rmtutorial.messages import read_messages
 
-# What no chat message here can carry.
+# What no chat message here can carry; an instruction beside a prompt that does not have it.
 UNREADABLE = ("tools", "functions", "image", "images", "video", "videos", "audio", "audios", "document", "documents",
-              "context", "tool_calls", "reasoning_content")  # fmt: skip
+              "context", "instruction", "tool_calls", "reasoning_content")  # fmt: skip
+LONG = 20  # characters
 NOTHING = (None, "", [], {}, False, "[]", "null")
 LEAVE_OUT = "if the answers do not depend on it, columns={{{0!r}: None}} (--columns {0}=) leaves it out"
 
@@ -15,7 +16,7 @@ def with_columns(row, prompt):
     What stands in the prompt already is not added again. ValueError for a column that cannot be read.
     """
     there = "\n".join(["", *(message["content"].strip() for message in prompt), ""])
-    columns = {name: value for name, value in row.items() if value not in NOTHING and f"\n{value}\n" not in there}
+    columns = {name: value for name, value in row.items() if value not in NOTHING and not _stands_in(value, there)}
     for name in UNREADABLE:
         if name in columns:
             raise ValueError(f"column {name!r} cannot be read: {str(columns[name])[:40]}; {LEAVE_OUT.format(name)}")
@@ -24,6 +25,12 @@ def with_columns(row, prompt):
     for name in ("system", "system_prompt"):
         prompt = _with_system(prompt, columns.get(name), name)
     return prompt
+
+
+def _stands_in(value, text):
+    """Is the value's text there, as whole lines or, where it is no mere word, anywhere? Blanks are everywhere."""
+    said = str(value).strip()
+    return not said or f"\n{said}\n" in text or (len(said) >= LONG and said in text)
 
 
 def _with_history(prompt, history):

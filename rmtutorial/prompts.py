@@ -1,6 +1,6 @@
 """What an answer answers: a row's prompt from the columns that have it, without inventing, doubling or losing any."""
 
-from rmtutorial.messages import contains, has_turns, read_content, read_messages, read_turns
+from rmtutorial.messages import contains, has_turns, is_parts, read_content, read_messages, read_turns
 from rmtutorial.prompt_columns import NOTHING, check_prompt, with_columns
 
 # Where a row without `prompt` may have it. `messages` of a set that has `prompt` too (UltraFeedback) is not looked at.
@@ -27,6 +27,8 @@ def prompt_and_answers(row, answers, implicit=False):
     else:
         prompt = _merged(own, history)
         texts = _without_prompt(prompt, texts)
+        if isinstance(row.get("prompt"), str) and has_turns(row["prompt"]):
+            texts = [text.strip() for text in texts]  # of "Assistant: Yes." the space belongs to neither
     prompt = check_prompt(with_columns(row, prompt) if prompt else prompt)
     for column, text in zip(answers, texts):
         if not text.strip():
@@ -36,8 +38,8 @@ def prompt_and_answers(row, answers, implicit=False):
 
 def _answer(value, column):
     """(messages before the answer, the answer's text)."""
-    if isinstance(value, str) and not has_turns(value):
-        return [], value
+    if is_parts(value) or (isinstance(value, str) and not has_turns(value)):
+        return [], read_content(value, column)
     if not isinstance(value, (str, list, dict)):
         read_content(value, column)  # raises
     turns = read_turns(value) if isinstance(value, str) else read_messages(value, column)
@@ -80,7 +82,7 @@ def _messages(value, column):
     if isinstance(value, str) and has_turns(value):
         turns = read_turns(value)
         return turns[:-1] if turns[-1] == {"role": "assistant", "content": ""} else turns
-    if isinstance(value, (list, dict)):
+    if isinstance(value, (list, dict)) and not is_parts(value):
         return read_messages(value, column)
     return [{"role": "user", "content": read_content(value, column)}]
 

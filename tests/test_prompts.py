@@ -130,6 +130,11 @@ def test_a_prompt_with_turns_is_read_beside_answers_of_either_form(prompt):
     assert read(prompt=prompt) == read(prompt=prompt, chosen=hh(ASK, REPLY), rejected=hh(ASK, OTHER)) == (ASK, REPLY, OTHER)  # fmt: skip
 
 
+def test_answers_behind_a_prompt_with_turns_lose_the_space_between():
+    """ "Assistant:" and " Yes." were one text once."""
+    assert read(prompt=hh(ASK, "").rstrip(), chosen=f" {REPLY}", rejected=f" {OTHER}\n") == (ASK, REPLY, OTHER)
+
+
 def test_a_text_that_ends_with_the_human_has_no_answer():
     """A few of HH's do."""
     assert "chosen ends with the role 'user'" in refusal(chosen=hh(ASK, REPLY, "Thanks."), rejected=hh(ASK, OTHER))
@@ -203,6 +208,13 @@ def test_a_column_that_cannot_be_read_is_refused_by_name_and_can_be_left_out(col
     assert read(prompt=ASK, **{column: type(value)()}) == (ASK, REPLY, OTHER)  # empty: nothing is lost
 
 
+def test_an_instruction_beside_the_prompt_is_not_dropped():
+    """Unless the prompt has it already, in whatever sentence."""
+    assert "column 'instruction'" in refusal(prompt=ASK, instruction="Answer in verse.")
+    assert read(prompt=f"Q: {ASK} A:", instruction=ASK)[0] == f"Q: {ASK} A:"
+    assert read(prompt=f" {ASK}", instruction=f" {ASK}", input=" ", system="\n")[0] == f" {ASK}"
+
+
 def test_a_column_whose_text_stands_in_the_prompt_is_not_lost():
     """RAG sets have the passage both ways."""
     prompt = f"Ulm lies on the Danube.\n{ASK}"
@@ -244,6 +256,7 @@ def test_text_parts_are_joined():
     """As vision templates write them: one behind the other."""
     parts = [{"type": "text", "text": "Which river "}, {"type": "text", "text": "runs through Prague?", "image": None}]
     chosen = [{"role": "assistant", "content": [{"type": "text", "text": REPLY}]}]
+    assert read(prompt=parts, chosen=chosen[0]["content"]) == (ASK, REPLY, OTHER)
     assert read(prompt=[{"role": "user", "content": parts}], chosen=chosen) == (ASK, REPLY, OTHER)
 
 

@@ -36,7 +36,7 @@ def refusal(source, kind=BadPreferences, **options):
 @pytest.mark.parametrize(
     "name, text",
     [
-        ("birds.jsonl", LINES), ("BIRDS.JSONL", LINES), ("birds.json", LINES), ("birds.Json", json.dumps(ROWS)),
+        ("birds.jsonl", LINES), ("BIRDS.JSONL", LINES), ("birds.ndjson", LINES), ("birds.json", LINES), ("birds.Json", json.dumps(ROWS)),
         ("birds.jsonl", json.dumps(ROWS, indent=1)), ("birds.jsonl.gz", LINES), ("birds.JSON.GZ", json.dumps(ROWS)),
         ("birds.csv", TABLE), ("BIRDS.CSV", TABLE), ("birds.csv.gz", TABLE), ("birds.tsv", TABLE.replace('","', '"\t"').replace(",", "\t", 2)),
         ("birds.csv", TABLE.replace('","', '";"').replace(",", ";", 2)), ("birds.csv", "\ufeff" + TABLE.replace("\n", "\r\n")),
