@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass, field
 
-from rmtutorial import audit_lengths, audit_pairs, audit_rows, audit_texts
+from rmtutorial import audit_lengths, audit_near, audit_pairs, audit_rows, audit_texts
 from rmtutorial.audit_findings import Pairs, order
 from rmtutorial.preference_pairs import no_prompt, read_source, read_split
 from rmtutorial.preference_rows import to_pair
@@ -61,7 +61,7 @@ def audit(source=None, columns=None, model=None, max_length=1024):
     """Look at a preference set, and say for each finding why it matters and what to do.
 
     Args:
-        source, columns: as `load_preferences` takes them; None for the bundled pairs.
+        source, columns: a file or rows in memory, as `load_preferences` takes them; None for the bundled pairs.
         model: folder or Hub id whose tokenizer counts; None for the embedded one.
         max_length: of the training, in tokens.
     Returns: an Audit; print it, or show it in a notebook.
@@ -87,6 +87,8 @@ def audit(source=None, columns=None, model=None, max_length=1024):
 def _rows(source, columns):
     if source is not None:
         return read_source(source, columns)
+    if columns:
+        raise ValueError(f"columns={columns}: the bundled pairs have our names; leave columns out")
     parts = [read_source(BUNDLED / f"{split}.jsonl") for split in SPLITS]
     rows = [row for part, *_ in parts for _, row in part]
     return list(enumerate(rows, 1)), [], "the bundled pairs", "row"
@@ -96,7 +98,7 @@ def _look(found, pairs, rows, model):
     found.ratings, rated = audit_rows.ratings(rows, pairs.unit)
     units, splits, divided = audit_pairs.division(pairs)
     found.splits = {name: splits.count(name) for name in SPLITS if name in splits}
-    found.findings += [*rated, *divided, *audit_pairs.checks(pairs), *audit_pairs.near_repeats(pairs, units, splits)]
+    found.findings += [*rated, *divided, *audit_pairs.checks(pairs), *audit_near.near_repeats(pairs, units, splits)]
     sample, tokenizer = pairs.sample(SAMPLE), audit_lengths.load_tokenizer(model)
     found.looked_at = len(sample.pairs)
     found.tokens, cut = audit_lengths.lengths(sample, tokenizer, found.max_length)

@@ -68,6 +68,8 @@ def _findings(audit):
     lines = ["nothing found"] if not audit.findings else []
     for finding in audit.findings:
         count = f"{finding.count:,} " if finding.count else ""
-        lines += _wrapped(f"{MARK[finding.level]:<7} {count}{finding.what} {where(finding)}", 8)
-        lines += _wrapped(f"{'':<8}{finding.why} {finding.do}", 8)
+        head = f"{MARK[finding.level]:<7} {count}{finding.what} {where(finding)}".rstrip()
+        rest = f"{finding.why} {finding.do}"
+        short = len(head) + len(rest) + 2 <= WIDTH
+        lines += [f"{head}. {rest}"] if short else [*_wrapped(head, 8), *_wrapped(f"{'':<8}{rest}", 8)]
     return lines

@@ -199,6 +199,14 @@ def test_prompts_that_are_nearly_the_same_on_both_sides(model):
 
 
 @RENSA
+def test_prompts_of_one_template_are_no_leak(model):
+    """A long instruction before different short texts: near each other by the letter, and another question each."""
+    task = "Please translate the following words into German, and say nothing else than the translation: "
+    rows = [{**row, "prompt": task + row["prompt"][:12]} for row in healthy()]
+    assert only(audit(rows, model=model), "nearly the same in train and in test").level == "look"
+
+
+@RENSA
 def test_pairs_that_nearly_repeat_another_one_but_not_mirrored_ones(model):
     """A space or a comma more is the same pair; the same texts with the answers exchanged is another one."""
     rows = healthy()
