@@ -3,13 +3,16 @@
 Letters: N examples, K answers of one prompt, B rows of a padded batch, T tokens.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
+from rmtutorial.chat import settle_template
 from rmtutorial.encoding import Encoded, encode
-from rmtutorial.reward_model import RewardModel, load_classifier
+from rmtutorial.refusals import check_ids, rope_limit
+from rmtutorial.reward_model import RewardModel, load_classifier, longest
 
 
 def load_scorer(name):
@@ -36,16 +39,18 @@ class Classifier(nn.Module):
 
     rows = 16  # of one forward pass
 
-    def __init__(self, model, tokenizer, max_length=1024):
+    def __init__(self, model, tokenizer, max_length=None):
         super().__init__()
         self.model, self.tokenizer = model, tokenizer
-        model.config.pad_token_id = tokenizer.pad_token_id
-        longest = (tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", max_length))
-        self.max_length = min(max_length, *longest)
+        self.max_length = min(longest(model, tokenizer), max_length or math.inf)
+        if model.config.pad_token_id is None or rope_limit(model.config):
+            self.rows = 1  # transformers takes no more without a pad token; and a score is of one text, not its batch
+        settle_template(tokenizer)
 
     def encode(self, prompt, responses):
         """The Encoded answers (K,) to one prompt: by the chat template; without one, as two segments."""
-        return [self._encode(prompt, response) for response in responses]
+        encoded = [self._encode(prompt, response) for response in responses]
+        return check_ids(encoded, self.model.get_input_embeddings(), self.tokenizer)
 
     def _encode(self, prompt, response):
         if self.tokenizer.chat_template:
@@ -53,7 +58,9 @@ class Classifier(nn.Module):
         if not isinstance(prompt, str):
             raise ValueError("this model's tokenizer has no chat template, so a prompt must be text, not messages")
         self.tokenizer.truncation_side = "left"
-        row = self.tokenizer(prompt, response, truncation=True, max_length=self.max_length)
+        row = self.tokenizer(
+            prompt, response, truncation=True, max_length=self.max_length, split_special_tokens=True
+        )  # a [SEP] in the text is text
         return EncodedRow(row["input_ids"], row.sequence_ids().index(1), row.get("token_type_ids"))
 
     def encode_pairs(self, pairs):
@@ -76,5 +83,7 @@ class Classifier(nn.Module):
         columns = {"input_ids": [answer.ids for answer in answers]}
         if getattr(answers[0], "segments", None):
             columns["token_type_ids"] = [answer.segments for answer in answers]
-        padded = self.tokenizer.pad(columns, padding=True, padding_side="right", return_tensors="pt")
-        return padded.to(next(self.model.parameters()).device)
+        device = next(self.model.parameters()).device
+        if len(answers) == 1:
+            return {name: torch.tensor(rows, device=device) for name, rows in columns.items()}
+        return self.tokenizer.pad(columns, padding=True, padding_side="right", return_tensors="pt").to(device)

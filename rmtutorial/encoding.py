@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields
 
 import torch
 
+from rmtutorial.chat import chat_ids
+
 # The form of the source note, prompt + EOS + response, written as a chat template, so that every tool that
 # loads the saved tokenizer builds the same text.
 PLAIN_TEMPLATE = (
@@ -31,22 +33,17 @@ def encode(tokenizer, prompt, response, max_length):
     Args: prompt, text or chat messages; response, text; max_length in tokens.
     Returns: Encoded, at most `max_length` ids.
     Raises: ValueError when the answer has no token at all (an empty answer still has the template's end mark, if
-        there is one).
+        there is one), or when the template refuses the messages.
     """
     messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
     answer = {"role": "assistant", "content": response}
-    ids = _render(tokenizer, [*messages, answer], add_generation_prompt=False)
-    before = _render(tokenizer, messages, add_generation_prompt=True)
+    ids = chat_ids(tokenizer, [*messages, answer])
+    before = chat_ids(tokenizer, messages, add_generation_prompt=True)
     start = common_prefix([ids, before])
     if start >= len(ids):
         raise ValueError(f"empty response to {prompt!r}: there is nothing to score")
     cut = max(0, len(ids) - max_length)
     return Encoded(ids[cut:], max(0, start - cut))
-
-
-def _render(tokenizer, messages, add_generation_prompt):
-    text = tokenizer.apply_chat_template(messages, add_generation_prompt=add_generation_prompt, tokenize=False)
-    return tokenizer(text, add_special_tokens=False)["input_ids"]  # the template has written them already
 
 
 def common_prefix(sequences):
@@ -57,8 +54,15 @@ def common_prefix(sequences):
 
 
 def encode_pairs(tokenizer, pairs, max_length):
-    """The two encoded answers [chosen, rejected] of every PreferencePair."""
-    return [[encode(tokenizer, p.prompt, answer, max_length) for answer in (p.chosen, p.rejected)] for p in pairs]
+    """The two encoded answers [chosen, rejected] of every PreferencePair. ValueError names the pair."""
+    return [_encode_pair(tokenizer, pair, max_length, number) for number, pair in enumerate(pairs, 1)]
+
+
+def _encode_pair(tokenizer, pair, max_length, number):
+    try:
+        return [encode(tokenizer, pair.prompt, answer, max_length) for answer in (pair.chosen, pair.rejected)]
+    except ValueError as error:
+        raise ValueError(f"pair {pair.id or number}: {error}") from error
 
 
 def drop_identical(pairs, encoded):

@@ -11,9 +11,10 @@ from safetensors.torch import load_file
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
-from rmtutorial.backbones import explained, is_path, keep_first_layers, quiet_transformers
+from rmtutorial.backbones import decoder_layers, explained, is_path, keep_first_layers, quiet_transformers
 from rmtutorial.encoding import PLAIN_TEMPLATE
-from rmtutorial.files import STALE, folder_aside
+from rmtutorial.refusals import check_files, check_language_model, check_tokenizer, classification_shell
+from rmtutorial.saved_folder import for_reward_model, save_folder, shifted_by_padding
 from rmtutorial.scorer import PairScorer
 
 MEAN_WEIGHTS = "reward_model.safetensors"  # a name that no other tool looks for
@@ -31,8 +32,9 @@ class RewardModel(PairScorer):
     def from_sft(cls, model, tokenizer, layers=16, pooling="last", template="chat", max_length=1024):
         """Swap the LM head of a causal language model for a reward head.
 
-        The weights are copied: training the reward model leaves `model` as it is. The head starts at zero, so
-        every answer scores 0, the first loss is ln 2 exactly, and no random preference has to be unlearned.
+        The weights are copied, to float32, in which small steps count: training leaves `model` as it is. The head
+        starts at zero, so every answer scores 0, the first loss is ln 2 exactly, and no random preference has to be
+        unlearned.
 
         Args:
             model, tokenizer: as `load_sft` returns them.
@@ -40,20 +42,30 @@ class RewardModel(PairScorer):
             pooling: "last", the state of the last token, or "mean", the average over the response tokens.
             template: "chat", the tokenizer's own, or "plain", prompt + EOS + response (also if it has none).
             max_length: in tokens; what is longer loses its left end.
+        Raises: ValueError, NotImplementedError for a model, tokenizer or setting that cannot be used, or saved.
         """
         if template not in ("chat", "plain"):
             raise ValueError(f"template={template!r}: choose 'chat' or 'plain'")
+        check_language_model(model)
+        tokenizer = copy.deepcopy(tokenizer)
+        if template == "plain":
+            tokenizer.chat_template = None
+        check_tokenizer(tokenizer, model.get_input_embeddings())
+        if tokenizer.chat_template is None:
+            tokenizer.chat_template = PLAIN_TEMPLATE
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token
         config = copy.deepcopy(model.config)
         if layers is not None and layers != config.num_hidden_layers:
             keep_first_layers(config, layers)
-        backbone = AutoModel.from_config(config, dtype=model.dtype)
+        config.pad_token_id = tokenizer.pad_token_id
+        classification_shell(config)
+        backbone = AutoModel.from_config(config, dtype=torch.float32)
+        decoder_layers(backbone)
         weights = model.base_model.state_dict()
         backbone.load_state_dict({name: weights[name] for name in backbone.state_dict()})
-        head = nn.Linear(config.hidden_size, 1, bias=False, dtype=model.dtype)
+        head = nn.Linear(config.hidden_size, 1, bias=False)
         nn.init.zeros_(head.weight)
-        tokenizer = copy.deepcopy(tokenizer)
-        if template == "plain" or tokenizer.chat_template is None:
-            tokenizer.chat_template = PLAIN_TEMPLATE
         return cls(backbone, head, tokenizer, pooling, max_length).to(model.device)
 
     def forward(self, batch):
@@ -96,31 +108,38 @@ class RewardModel(PairScorer):
 
         A model that was saved there before is replaced; other files in the folder stay.
 
-        With pooling "last" the folder is an ordinary `AutoModelForSequenceClassification` with one label. With
-        "mean" only rmtutorial reads it: the weights get another name, so that no tool pools them wrongly.
+        With pooling "last" the folder is an ordinary `AutoModelForSequenceClassification` with one label, for
+        transformers 4.x and 5.x alike; what they will read otherwise is printed. With "mean" only rmtutorial reads it:
+        the weights get another name, so that no tool pools them wrongly.
         """
         config = copy.deepcopy(self.backbone.config)
         config.num_labels = 1
-        config.pad_token_id = self.tokenizer.pad_token_id
         config.rmtutorial = {"pooling": self.pooling, "max_length": self.max_length}
-        tokenizer = copy.deepcopy(self.tokenizer)
-        tokenizer.truncation_side, tokenizer.model_max_length = "left", self.max_length  # as we cut, so shall others
-        with torch.device("meta"):
-            shell = AutoModelForSequenceClassification.from_config(config)
-        if "score" not in dict(shell.named_children()):
-            raise ValueError(f"{type(shell).__name__} has no `score` head; use a decoder such as Llama, Qwen or GPT-2")
+        shell = classification_shell(config)
         setattr(shell, shell.base_model_prefix, self.backbone)
         shell.score = self.reward_head
-        with quiet_transformers(), folder_aside(folder, STALE) as aside:
-            shell.save_pretrained(aside, max_shard_size="1TB" if self.pooling == "mean" else "5GB")
-            tokenizer.save_pretrained(aside)
-            if self.pooling == "mean":
-                (aside / "model.safetensors").rename(aside / MEAN_WEIGHTS)
-                print("pooling='mean': only rmtutorial reads this folder (RewardModel.from_pretrained)")
+        tokenizer = for_reward_model(self.tokenizer, self.max_length)
+        if self.pooling == "mean":
+            save_folder(
+                folder, shell, tokenizer, "1TB", lambda at: (at / "model.safetensors").rename(at / MEAN_WEIGHTS)
+            )
+            print("pooling='mean': only rmtutorial reads this folder (RewardModel.from_pretrained)")
+            return
+        save_folder(folder, shell, tokenizer)
+        if self.pad_id < 0:
+            print(f"{folder}: its config has no pad_token_id, so other libraries score one answer at a time")
+        elif shifted_by_padding(self.backbone):
+            print(
+                f"{folder}: positions are absolute, so a library that pads on the left (the saved tokenizer pads on the "
+                "right) gives other scores: let it score one answer at a time (RewardBench: --batch_size 1)"
+            )
 
     @classmethod
     def from_pretrained(cls, folder, dtype=torch.float32):
         """Load a folder saved by `save_pretrained`, or by another tool: a decoder with one label and a `score` head.
+
+        It scores as in transformers with the same `dtype`; a text longer than the tokenizer's or the model's maximum
+        loses its left end, whatever the tokenizer says.
 
         Raises: as `load_classifier`; NotImplementedError for an architecture whose answers cannot be packed
             (`classifier.load_scorer` reads those too).
@@ -134,7 +153,7 @@ class RewardModel(PairScorer):
             p.data = p.data.clone()  # they are mapped to the file, which Windows would not let us save over
         if tokenizer.chat_template is None:
             tokenizer.chat_template = PLAIN_TEMPLATE
-        return cls(shell.base_model, shell.score, tokenizer, **settings)
+        return cls(shell.base_model, shell.score.float(), tokenizer, **settings)  # in bf16 close answers would tie
 
 
 def load_classifier(name, dtype=torch.float32):
@@ -146,6 +165,9 @@ def load_classifier(name, dtype=torch.float32):
     """
     folder = Path(name).expanduser()
     name = folder if is_path(name) or folder.is_dir() else name
+    if folder.is_dir():
+        with explained(name, folder):
+            check_files(folder)
     if name == folder and not (folder / "config.json").is_file():
         raise FileNotFoundError(f"{name}: no reward model here (no config.json); pass the folder of save_pretrained")
     with quiet_transformers(), explained(name, name):
@@ -154,9 +176,9 @@ def load_classifier(name, dtype=torch.float32):
         raise ValueError(
             f"{name}: {config.num_labels} labels where a reward model has one. A language model? Use from_sft."
         )
-    settings = getattr(config, "rmtutorial", {"pooling": "last"})
+    settings = getattr(config, "rmtutorial", None)
     with quiet_transformers(), explained(name, name):
-        if settings["pooling"] == "mean":
+        if settings and settings["pooling"] == "mean":
             model = AutoModelForSequenceClassification.from_config(config, dtype=dtype)
             model.load_state_dict(load_file(Path(name) / MEAN_WEIGHTS))
             missing = []
@@ -168,6 +190,18 @@ def load_classifier(name, dtype=torch.float32):
         tokenizer = AutoTokenizer.from_pretrained(name)
     if missing:  # transformers has filled them with random numbers
         raise ValueError(f"{name}: no weights for {', '.join(missing)}")
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
+    pad = model.config.pad_token_id
+    if pad is not None and 0 <= pad < len(tokenizer):  # what the model pools by, whatever the tokenizer has
+        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(pad)
+    if settings is None:
+        settings = {"pooling": "last", "max_length": longest(model, tokenizer)}
     return model.eval(), tokenizer, settings
+
+
+def longest(model, tokenizer):
+    """How many tokens a foreign model reads: what its tokenizer says, and no more than it has positions."""
+    config = model.config
+    positions = getattr(config, "max_position_embeddings", None) or 1024
+    if "roberta" in config.model_type or config.model_type == "camembert":  # positions begin behind the padding's
+        positions -= config.pad_token_id + 1
+    return min(tokenizer.model_max_length, positions)

@@ -18,6 +18,7 @@ from rmtutorial.history import Clock, History
 from rmtutorial.losses import bradley_terry_loss
 from rmtutorial.processes import any_process, parts_of_process, prepare, summed, whole
 from rmtutorial.recipe import TrainConfig, autocast, batch_order, freeze, lr_schedule
+from rmtutorial.refusals import check_learns
 
 
 def train_reward_model(rm, pairs, config=None, held_out=None, resume_from=None, cache=None):
@@ -37,6 +38,7 @@ def train_reward_model(rm, pairs, config=None, held_out=None, resume_from=None, 
     """
     config = config or TrainConfig()
     freeze(rm, config.train_top)
+    check_learns(rm)
     rm.zero_grad()  # of an earlier backward, which would enter the first step
     pairs, encoded = drop_identical(pairs, rm.encode_pairs(pairs))
     if not pairs:
