@@ -35,9 +35,6 @@ class Policy(PairScorer):
         if not beta > 0:
             raise ValueError(f"beta={beta}: must be above 0")
         check_language_model(lm)
-        check_tokenizer(tokenizer, lm.get_input_embeddings())
-        if tokenizer.pad_token is None:
-            tokenizer.pad_token = tokenizer.eos_token
         super().__init__(lm.base_model, tokenizer, max_length=max_length)
         self.lm = lm
         self.beta = beta
@@ -47,6 +44,9 @@ class Policy(PairScorer):
             tokenizer.chat_template = PLAIN_TEMPLATE
         self.eval()  # no dropout: the reference has none either
         _check_head(lm)
+        check_tokenizer(tokenizer, lm.get_input_embeddings())
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token
 
     def fix_reference(self):
         """From now on the reference is the model as it is; call this when it is settled which weights learn."""

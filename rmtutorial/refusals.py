@@ -45,7 +45,7 @@ def check_tokenizer(tokenizer, embedding):
 
 def check_ids(encoded, embedding, tokenizer):
     """The same for the Encoded answers of one prompt, where the tokenizer as a whole need not fit."""
-    top = max(max(answer.ids) for answer in encoded)
+    top = max((max(answer.ids) for answer in encoded), default=-1)
     if top >= embedding.num_embeddings:
         raise ValueError(
             f"token {tokenizer.convert_ids_to_tokens(top)!r} has the id {top}, the model's embedding (vocabulary) has "

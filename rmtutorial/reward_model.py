@@ -115,6 +115,8 @@ class RewardModel(PairScorer):
         config = copy.deepcopy(self.backbone.config)
         config.num_labels = 1
         config.rmtutorial = {"pooling": self.pooling, "max_length": self.max_length}
+        config.problem_type = "regression"  # else pipelines of transformers put one label through a sigmoid
+        config.sentence_transformers = {"activation_fn": "torch.nn.modules.linear.Identity"}  # and so do CrossEncoders
         shell = classification_shell(config)
         setattr(shell, shell.base_model_prefix, self.backbone)
         shell.score = self.reward_head
