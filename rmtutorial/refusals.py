@@ -129,7 +129,7 @@ def check_files(folder):
     if (folder / "adapter_config.json").is_file():
         base = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8")).get("base_model_name_or_path")
         raise ValueError(
-            f"{folder} has a LoRA adapter (adapter_config.json) for {base}, which must become part of the model first: "
+            f"{folder} has a LoRA adapter (adapter_config.json) for {base or 'another model'}, which must become part of the model first: "
             "load it with peft, then model.merge_and_unload().save_pretrained(FOLDER), and use FOLDER"
         )
     for path in sorted(folder.iterdir()):

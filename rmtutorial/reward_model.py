@@ -32,7 +32,7 @@ class RewardModel(PairScorer):
     def from_sft(cls, model, tokenizer, layers=16, pooling="last", template="chat", max_length=1024):
         """Swap the LM head of a causal language model for a reward head.
 
-        The weights are copied, to float32, in which small steps count: training leaves `model` as it is. The head
+        The weights are copied, bf16 and fp16 to float32, in which small steps count: training leaves `model` as it is. The head
         starts at zero, so every answer scores 0, the first loss is ln 2 exactly, and no random preference has to be
         unlearned.
 
@@ -60,11 +60,12 @@ class RewardModel(PairScorer):
             keep_first_layers(config, layers)
         config.pad_token_id = tokenizer.pad_token_id
         classification_shell(config)
-        backbone = AutoModel.from_config(config, dtype=torch.float32)
+        dtype = torch.promote_types(model.dtype, torch.float32)  # float64 stays
+        backbone = AutoModel.from_config(config, dtype=dtype)
         decoder_layers(backbone)
         weights = model.base_model.state_dict()
         backbone.load_state_dict({name: weights[name] for name in backbone.state_dict()})
-        head = nn.Linear(config.hidden_size, 1, bias=False)
+        head = nn.Linear(config.hidden_size, 1, bias=False, dtype=dtype)
         nn.init.zeros_(head.weight)
         return cls(backbone, head, tokenizer, pooling, max_length).to(model.device)
 

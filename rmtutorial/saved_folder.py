@@ -74,12 +74,24 @@ def _config_for_both(folder):
         rope = {}
         said = ["transformers 4.x cannot read its rope_parameters, which differ from layer to layer: use 5.x"]
     config |= _old_rope(config, rope)
+    if (
+        rope.get("rope_type") == "yarn"
+        and rope.get("original_max_position_embeddings") != config["max_position_embeddings"]
+    ):
+        said = ["transformers 4.51 and older compute its YaRN positions otherwise, and other scores from them: use 5.x"]
     before = AutoConfig.from_pretrained(folder).to_dict()
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    if AutoConfig.from_pretrained(folder).to_dict() != before:  # 5.x goes first
+    if not _holds(AutoConfig.from_pretrained(folder).to_dict(), before):  # 5.x goes first
         path.write_text(text, encoding="utf-8")
         said = ["its config.json cannot be written for transformers 4.x and 5.x alike: use 5.x"]
     return said
+
+
+def _holds(found, wanted):
+    """Does a nested dict have all of another one?"""
+    if not isinstance(wanted, dict):
+        return found == wanted
+    return isinstance(found, dict) and all(key in found and _holds(found[key], wanted[key]) for key in wanted)
 
 
 def _old_rope(config, rope):

@@ -34,7 +34,7 @@ def run(options):
     with _output(options.out) as out, tqdm(total=total, desc="scoring", disable="TQDM_DISABLE" in os.environ) as bar:
         rows = iter(rows)
         while part := list(itertools.islice(rows, options.rows)):
-            for (row, _, _), rewards in zip(part, score_rows(scorer, part)):
+            for (row, _, _), rewards in zip(part, score_rows(scorer, part, bar.n)):
                 out.write(json.dumps({**row, **named(row, rewards)}, ensure_ascii=False) + "\n")
             out.flush()
             bar.update(len(part))
@@ -100,15 +100,22 @@ def prompt_and_answers(row):
     ]
 
 
-def score_rows(scorer, rows):
-    """The rewards of each row's answers, a list of lists in the order of the rows."""
+def score_rows(scorer, rows, before=0):
+    """The rewards of each row's answers, a list of lists in the order of the rows; so many were scored before them."""
     found = [None] * len(rows)
-    encoded = [scorer.encode(prompt, answers) for _, prompt, answers in rows]
+    encoded = [_encode(scorer, number, *row[1:]) for number, row in enumerate(rows, before + 1)]
     for k in {len(answers) for answers in encoded}:  # rows with as many answers are read together
         group = [i for i, answers in enumerate(encoded) if len(answers) == k]
         for i, rewards in zip(group, scorer.score_encoded([encoded[i] for i in group]).tolist()):
             found[i] = rewards
     return found
+
+
+def _encode(scorer, number, prompt, answers):
+    try:
+        return scorer.encode(prompt, answers)
+    except ValueError as error:
+        raise ValueError(f"row {number}: {error}") from error
 
 
 def named(row, rewards):

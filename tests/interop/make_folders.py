@@ -12,7 +12,6 @@ from transformers import GPT2Config, GPT2LMHeadModel, Qwen3Config, Qwen3ForCausa
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from conftest import tiny_tokenizer
-
 from rmtutorial.backbones import load_sft
 from rmtutorial.chat import chat_ids
 from rmtutorial.policy import Policy
@@ -53,7 +52,7 @@ def models():
 
 def talks(pair):
     start = [{"role": "user", "content": pair.prompt}]
-    return [start + [{"role": "assistant", "content": answer}] for answer in (pair.chosen, pair.rejected)]
+    return [[*start, {"role": "assistant", "content": answer}] for answer in (pair.chosen, pair.rejected)]
 
 
 def main(out):

@@ -66,7 +66,9 @@ def main():
             expected = OUT / f"{model}.json"
             held.append(check(f"{name} transformers {model}", interpreter, "with_transformers.py", expected))
             if name == "old":
-                held.append(check(f"rewardbench {model}", interpreter, "with_rewardbench.py", expected, OUT / "pairs.json"))
+                held.append(
+                    check(f"rewardbench {model}", interpreter, "with_rewardbench.py", expected, OUT / "pairs.json")
+                )
                 continue
             held.append(check(f"sentence-transformers {model}", interpreter, "with_sentence_transformers.py", expected))
             seen, policy = OUT / f"seen-{model}.json", OUT / "models" / "policy"

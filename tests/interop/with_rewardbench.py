@@ -21,7 +21,10 @@ def main(expected_file, pairs):
     for before in (*model.parent.glob(f"{model.name}_outputs.jsonl"), *results.rglob("*_outputs.jsonl")):
         before.unlink()
     # It calls .to("cuda") whatever the machine has.
-    with mock.patch.object(sys, "argv", arguments), mock.patch.object(BatchEncoding, "to", lambda inputs, device: inputs):
+    with (
+        mock.patch.object(sys, "argv", arguments),
+        mock.patch.object(BatchEncoding, "to", lambda inputs, device: inputs),
+    ):
         runpy.run_module("rewardbench.rewardbench", run_name="__main__")
     # A model that begins with / is written to that place, not to the output folder.
     (scores,) = [*model.parent.glob(f"{model.name}_outputs.jsonl"), *results.rglob("*_outputs.jsonl")]

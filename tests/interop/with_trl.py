@@ -14,11 +14,16 @@ from trl import GRPOConfig, GRPOTrainer
 
 def main(expected_file, policy, seen_file):
     folder = json.loads(Path(expected_file).read_text(encoding="utf-8"))["folder"]
-    prompts = [[{"role": "user", "content": text}] for text in ("Why is the sky blue?", "Where is the cat?", "Why?", "Who sat?")]
+    prompts = [
+        [{"role": "user", "content": text}]
+        for text in ("Why is the sky blue?", "Where is the cat?", "Why?", "Who sat?")
+    ]
     settings = GRPOConfig(output_dir=str(Path(seen_file).parent / "grpo"), max_steps=2, per_device_train_batch_size=4,
                           num_generations=2, max_completion_length=12, report_to=[], use_cpu=True, bf16=False,
                           save_strategy="no", logging_steps=1, disable_tqdm=True)  # fmt: skip
-    trainer = GRPOTrainer(model=policy, reward_funcs=folder, args=settings, train_dataset=Dataset.from_dict({"prompt": prompts}))
+    trainer = GRPOTrainer(
+        model=policy, reward_funcs=folder, args=settings, train_dataset=Dataset.from_dict({"prompt": prompts})
+    )
     (reward,), seen = trainer.reward_funcs, []
 
     def watch(module, args, inputs, output):
