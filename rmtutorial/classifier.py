@@ -11,8 +11,9 @@ from torch import nn
 
 from rmtutorial.chat import settle_template
 from rmtutorial.encoding import Encoded, encode
+from rmtutorial.loading import load_classifier, longest
 from rmtutorial.refusals import check_ids, rope_limit
-from rmtutorial.reward_model import RewardModel, load_classifier, longest
+from rmtutorial.reward_model import RewardModel
 
 
 def load_scorer(name):

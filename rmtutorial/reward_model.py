@@ -4,20 +4,17 @@ Letters: B examples, K answers of one prompt, T tokens, H hidden size.
 """
 
 import copy
-from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import nn
-from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModel
 
-from rmtutorial.backbones import decoder_layers, explained, is_path, keep_first_layers, quiet_transformers
+from rmtutorial.backbones import decoder_layers, keep_first_layers
 from rmtutorial.encoding import PLAIN_TEMPLATE
-from rmtutorial.refusals import check_files, check_language_model, check_tokenizer, classification_shell
-from rmtutorial.saved_folder import for_reward_model, save_folder, shifted_by_padding
+from rmtutorial.loading import MEAN_WEIGHTS, load_classifier
+from rmtutorial.refusals import check_language_model, check_tokenizer, classification_shell
+from rmtutorial.saved_folder import for_reward_model, save_folder, tell_padding
 from rmtutorial.scorer import PairScorer
-
-MEAN_WEIGHTS = "reward_model.safetensors"  # a name that no other tool looks for
 
 
 class RewardModel(PairScorer):
@@ -129,13 +126,7 @@ class RewardModel(PairScorer):
             print("pooling='mean': only rmtutorial reads this folder (RewardModel.from_pretrained)")
             return
         save_folder(folder, shell, tokenizer)
-        if self.pad_id < 0:
-            print(f"{folder}: its config has no pad_token_id, so other libraries score one answer at a time")
-        elif shifted_by_padding(self.backbone):
-            print(
-                f"{folder}: positions are absolute, so a library that pads on the left (the saved tokenizer pads on the "
-                "right) gives other scores: let it score one answer at a time (RewardBench: --batch_size 1)"
-            )
+        tell_padding(folder, self.backbone)
 
     @classmethod
     def from_pretrained(cls, folder, dtype=torch.float32):
@@ -156,55 +147,5 @@ class RewardModel(PairScorer):
             p.data = p.data.clone()  # they are mapped to the file, which Windows would not let us save over
         if tokenizer.chat_template is None:
             tokenizer.chat_template = PLAIN_TEMPLATE
-        return cls(shell.base_model, shell.score.float(), tokenizer, **settings)  # in bf16 close answers would tie
-
-
-def load_classifier(name, dtype=torch.float32):
-    """Read a reward model as transformers does.
-
-    Args: name, a folder or a Hub id of an `AutoModelForSequenceClassification` with one label.
-    Returns: (model, tokenizer, settings): what `save_pretrained` wrote of pooling and maximum length, if it did.
-    Raises: FileNotFoundError, ModelNotAvailable; ValueError for another number of labels, or a head without weights.
-    """
-    folder = Path(name).expanduser()
-    name = folder if is_path(name) or folder.is_dir() else name
-    if folder.is_dir():
-        with explained(name, folder):
-            check_files(folder)
-    if name == folder and not (folder / "config.json").is_file():
-        raise FileNotFoundError(f"{name}: no reward model here (no config.json); pass the folder of save_pretrained")
-    with quiet_transformers(), explained(name, name):
-        config = AutoConfig.from_pretrained(name)
-    if config.num_labels != 1:
-        raise ValueError(
-            f"{name}: {config.num_labels} labels where a reward model has one. A language model? Use from_sft."
-        )
-    settings = getattr(config, "rmtutorial", None)
-    with quiet_transformers(), explained(name, name):
-        if settings and settings["pooling"] == "mean":
-            model = AutoModelForSequenceClassification.from_config(config, dtype=dtype)
-            model.load_state_dict(load_file(Path(name) / MEAN_WEIGHTS))
-            missing = []
-        else:
-            model, info = AutoModelForSequenceClassification.from_pretrained(
-                name, config=config, dtype=dtype, output_loading_info=True
-            )
-            missing = sorted(info["missing_keys"])
-        tokenizer = AutoTokenizer.from_pretrained(name)
-    if missing:  # transformers has filled them with random numbers
-        raise ValueError(f"{name}: no weights for {', '.join(missing)}")
-    pad = model.config.pad_token_id
-    if pad is not None and 0 <= pad < len(tokenizer):  # what the model pools by, whatever the tokenizer has
-        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(pad)
-    if settings is None:
-        settings = {"pooling": "last", "max_length": longest(model, tokenizer)}
-    return model.eval(), tokenizer, settings
-
-
-def longest(model, tokenizer):
-    """How many tokens a foreign model reads: what its tokenizer says, and no more than it has positions."""
-    config = model.config
-    positions = getattr(config, "max_position_embeddings", None) or 1024
-    if "roberta" in config.model_type or config.model_type == "camembert":  # positions begin behind the padding's
-        positions -= config.pad_token_id + 1
-    return min(tokenizer.model_max_length, positions)
+        head = shell.score.to(torch.promote_types(dtype, torch.float32))  # in bf16 close answers would tie
+        return cls(shell.base_model, head, tokenizer, **settings)

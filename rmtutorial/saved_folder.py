@@ -46,11 +46,11 @@ def save_folder(folder, model, tokenizer, max_shard_size="5GB", finish=lambda as
     with quiet_transformers(), folder_aside(folder, STALE) as aside:
         try:
             model.save_pretrained(aside, max_shard_size=max_shard_size)
-        except SafetensorError as error:  # what it makes of a full disk
+            tokenizer.save_pretrained(aside)
+        except (SafetensorError, OSError) as error:  # a full disk; safetensors calls it by a name of its own
             raise OSError(
-                f"{folder}: the weights could not be written ({error}); free some disk, or choose another folder"
+                f"{folder} could not be written ({error}); free some disk, or choose another folder"
             ) from error
-        tokenizer.save_pretrained(aside)
         said = [*_config_for_both(aside), *_tokenizer_for_both(aside, tokenizer)]
         finish(aside)
     for line in said:
@@ -138,6 +138,17 @@ def differences(tokenizer, again):
                 where = f"AutoTokenizer reads it as {type(again).__name__}, which makes other tokens of some texts"
                 return [*said, f"{where} (such as {text[:20]!r}), so their scores differ from those here"]
     return said
+
+
+def tell_padding(folder, backbone):
+    """Print what a reward model's folder cannot carry about batches."""
+    if backbone.config.pad_token_id is None:
+        print(f"{folder}: its config has no pad_token_id, so other libraries score one answer at a time")
+    elif shifted_by_padding(backbone):
+        print(
+            f"{folder}: positions are absolute, so a library that pads on the left (the saved tokenizer pads on the "
+            "right) gives other scores: let it score one answer at a time (RewardBench: --batch_size 1)"
+        )
 
 
 @torch.no_grad()
