@@ -102,7 +102,7 @@ def _look(found, pairs, rows, model):
     sample, tokenizer = pairs.sample(SAMPLE), audit_lengths.load_tokenizer(model)
     found.looked_at = len(sample.pairs)
     found.tokens, cut = audit_lengths.lengths(sample, tokenizer, found.max_length)
-    found.findings += [*cut, *audit_texts.control_tokens(pairs, tokenizer), *audit_texts.damage(pairs)]
+    found.findings += [*cut, *audit_texts.with_control_tokens(pairs, tokenizer), *audit_texts.damage(pairs)]
     found.scripts, written = audit_texts.scripts_of(pairs)
     found.languages, spoken = audit_texts.languages_of(pairs.sample(LANGUAGES))
     found.shortcuts = shortcuts(sample.pairs, [units[i] for i in pairs.every(SAMPLE)])

@@ -5,6 +5,7 @@ from collections import Counter
 
 from rmtutorial import scripts
 from rmtutorial.audit_findings import Finding
+from rmtutorial.chat import any_of, control_tokens
 from rmtutorial.preference_rows import texts_of
 from rmtutorial.shortcuts import LONGER
 
@@ -16,10 +17,9 @@ DAMAGED = re.compile("\ufffd|Ã[\u0080-\u00bf]|â€[\u0080-\u2122]|Â[\u00a0-\u
 SURE, STRONG = 0.9, 0.6  # lower end of a shortcut's interval
 
 
-def control_tokens(pairs, tokenizer):
+def with_control_tokens(pairs, tokenizer):
     """Pairs with a text that has a control token of the tokenizer in it, or one of another known model."""
-    marks = sorted({*tokenizer.all_special_tokens, *MARKS} - {""}, key=len, reverse=True)
-    known = re.compile("|".join(map(re.escape, marks)))
+    known = any_of({*control_tokens(tokenizer), *MARKS})
     rows, names, sides = [], Counter(), Counter()
     for i, pair in enumerate(pairs.pairs):
         texts = {"prompts": "\n".join(texts_of(pair.prompt)), "chosen": pair.chosen, "rejected": pair.rejected}
@@ -30,7 +30,7 @@ def control_tokens(pairs, tokenizer):
             sides.update(list(there))
     most = ", ".join(f"{name} {n:,}" for name, n in names.most_common(3))
     where = ", ".join(f"{n:,} {side}" for side, n in sides.items())
-    why = f"({most}; in {where}) Left over from a template: a mark that is in one side only is learned, and one of the model's own may end a turn."
+    why = f"({most}; in {where}) Left over from a template: a mark that is in one side only is learned; here all are read as text, elsewhere one of the model's own ends a turn."
     do = "Cut them off before training: the chat template writes its own."
     return pairs.finding(pairs.level(rows, 0.01), "pairs with control tokens in their texts", rows, why, do)
 

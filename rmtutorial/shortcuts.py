@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from rmtutorial.evaluation import wilson_interval
+from rmtutorial.intervals import wilson_interval
 
 FOLDS = 5
 BUCKETS = 4096  # for hashed n-grams

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from tqdm.auto import tqdm
 
 from rmtutorial.commands._reading import add_columns
-from rmtutorial.preference_pairs import BadPreferences, listed, no_prompt, read_source, rename_row, renamed
 from rmtutorial.places import check_out, user_path
+from rmtutorial.preference_pairs import BadPreferences, listed, no_prompt, read_source, rename_row, renamed
 
 EPILOG = """
 A row has prompt and response, or responses (a list), or chosen and rejected; prompts are text or
@@ -43,7 +43,7 @@ def run(options):
     with _output(options.out) as out, tqdm(total=total, desc="scoring", disable="TQDM_DISABLE" in os.environ) as bar:
         rows = iter(rows)
         while part := list(itertools.islice(rows, options.rows)):
-            for (row, _, _), rewards in zip(part, score_rows(scorer, part)):
+            for (row, _, _), rewards in zip(part, score_rows(scorer, part, bar.n)):
                 out.write(json.dumps({**row, **named(row, rewards, columns)}, ensure_ascii=False, default=str) + "\n")
             out.flush()
             bar.update(len(part))
@@ -107,10 +107,11 @@ def prompt_and_answers(row, implicit=False):
     return prompt, texts
 
 
-def score_rows(scorer, rows):
-    """The rewards of each row's answers, a list of lists in the order of the rows."""
+def score_rows(scorer, rows, before=0):
+    """The rewards of each row's answers, a list of lists in the order of the rows; so many were scored before them."""
     found = [None] * len(rows)
-    encoded = [scorer.encode(prompt, answers) for _, prompt, answers in rows]
+    names = [f"row {number}" for number in range(before + 1, before + 1 + len(rows))]
+    encoded = scorer.encode_rows([(prompt, answers) for _, prompt, answers in rows], names)
     for k in {len(answers) for answers in encoded}:  # rows with as many answers are read together
         group = [i for i, answers in enumerate(encoded) if len(answers) == k]
         for i, rewards in zip(group, scorer.score_encoded([encoded[i] for i in group]).tolist()):

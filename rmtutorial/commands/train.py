@@ -8,8 +8,6 @@ import tempfile
 from dataclasses import fields
 from pathlib import Path
 
-from safetensors import SafetensorError
-
 from rmtutorial.commands._reading import add_bad_rows, add_columns
 from rmtutorial.files import put_back
 from rmtutorial.places import check_folder, check_space, user_path
@@ -130,7 +128,7 @@ def _saved(rm, history, out):
     """Where the reward model is saved: in `out`, or in a temporary folder, aloud, if its disk has filled meanwhile."""
     try:
         rm.save_pretrained(out)
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
         print(f"--out {out}: {error}; saved elsewhere", file=sys.stderr)
         out = Path(tempfile.mkdtemp(prefix="rmtutorial-")) / "rm"
         rm.save_pretrained(out)

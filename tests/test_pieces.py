@@ -12,7 +12,7 @@ from conftest import tiny_tokenizer
 from rmtutorial import encoding
 from rmtutorial.encoding import PLAIN_TEMPLATE, Encoded, common_prefix, encode, encode_answers, encode_pairs
 from rmtutorial.grouping import micro_batches, tree_length
-from rmtutorial.rendering import PieceTokenizer, cuts_at_spaces, cutting_marks
+from rmtutorial.pieces import PieceTokenizer, cuts_at_spaces, cutting_marks
 
 TEXT = "The cat sat on the mat. It's 12 o'clock; we'll see <a few> blue things\n more  or less."
 MARKS = ["<unk>", "<|im_start|>", "<|im_end|>"]
