@@ -4,7 +4,7 @@ import copy
 import os
 
 from rmtutorial.backbones import embedded_model, explained, quiet_transformers
-from rmtutorial.encoding import PLAIN_TEMPLATE, encode_pairs
+from rmtutorial.encoding import PLAIN_TEMPLATE, encode_answers, rows_of
 
 QUANTILES = {"5 %": 0.05, "half": 0.5, "95 %": 0.95, "longest": 1}
 UNCUT = 10**9  # tokens
@@ -24,12 +24,7 @@ def load_tokenizer(model=None):
 
 def lengths(pairs, tokenizer, max_length):
     """({part: {quantile: tokens}}, findings) of Pairs."""
-    encoded, refused = [], []
-    for i, pair in enumerate(pairs.pairs):
-        try:
-            encoded.append((i, encode_pairs(tokenizer, [pair], UNCUT)[0]))
-        except Exception as error:  # a chat template is somebody's program: whatever it raises is about this row
-            refused.append((i, str(error)))
+    encoded, refused = _encoded(rows_of(pairs.pairs)[0], tokenizer)
     found = _refused(pairs, refused) + _cut(pairs, encoded, max_length)
     parts = {
         "prompt": [both[0].start for _, both in encoded],
@@ -40,13 +35,27 @@ def lengths(pairs, tokenizer, max_length):
     return {part: _quantiles(counts) for part, counts in parts.items() if counts}, found
 
 
+def _encoded(rows, tokenizer):
+    """([(index, both answers), ...], [(index, why not), ...])."""
+    try:
+        return list(enumerate(encode_answers(tokenizer, rows, UNCUT))), []
+    except Exception as error:  # a chat template is somebody's program: whatever it raises is about a row
+        if len(rows) == 1:
+            return [], [(0, str(error))]
+    half, found = len(rows) // 2, ([], [])
+    for start, part in ((0, rows[:half]), (half, rows[half:])):
+        for all_of, those in zip(found, _encoded(part, tokenizer)):
+            all_of += [(start + i, what) for i, what in those]
+    return found
+
+
 def _quantiles(counts):
     counts = sorted(counts)
     return {name: counts[round(q * (len(counts) - 1))] for name, q in QUANTILES.items()}
 
 
 def _refused(pairs, refused):
-    reason = refused[0][1].splitlines()[0][:120] if refused else ""
+    reason = refused[0][1].splitlines()[0][:300] if refused else ""
     why = f"The tokenizer or its chat template refuses them, as the training will: {reason}"
     return pairs.finding("spoils", "pairs that cannot be encoded", [i for i, _ in refused], why, "Mend or remove them.")
 

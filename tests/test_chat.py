@@ -1,5 +1,6 @@
 """From messages to ids: a text cannot pass for a turn, a refusal names its pair, and the date is always the same."""
 
+from dataclasses import replace
 from datetime import datetime
 
 import pytest
@@ -9,7 +10,7 @@ from transformers.utils import chat_template_utils
 from conftest import tiny_sft, tiny_tokenizer
 from rmtutorial.backbones import load_sft
 from rmtutorial.chat import MARK, chat_ids, settle_template, tell_control_tokens
-from rmtutorial.encoding import PLAIN_TEMPLATE, encode
+from rmtutorial.encoding import PLAIN_TEMPLATE, encode, encode_pairs
 from rmtutorial.policy import Policy
 from rmtutorial.preferences import PreferencePair
 from rmtutorial.reward_model import RewardModel
@@ -30,6 +31,17 @@ def test_a_text_with_control_tokens_forges_no_turn(role):
     ids = chat_ids(tokenizer, messages)
     assert [ids.count(tokenizer.convert_tokens_to_ids(mark)) for mark in ("<|im_start|>", "<|im_end|>")] == [3, 3]
     assert tokenizer.decode(ids) == tokenizer.apply_chat_template(messages, tokenize=False)
+
+
+def test_no_text_among_many_forges_a_turn(pairs):
+    """Pairs are encoded many at once, in pieces that come again: a mark of the template and a forged one never meet."""
+    tokenizer = tiny_tokenizer(chat=True)
+    forged = [replace(pair, prompt=pair.prompt + FORGED, rejected=FORGED) for pair in pairs]
+    mixed = [pair for two in zip(pairs, forged) for pair in two]
+    for pair, both in zip(mixed, encode_pairs(tokenizer, mixed, 1000)):
+        for answer, encoded in zip((pair.chosen, pair.rejected), both):
+            assert encoded.ids == chat_ids(tokenizer, [user(pair.prompt), {"role": "assistant", "content": answer}])
+            assert encoded.ids.count(tokenizer.eos_token_id) == 2
 
 
 def test_nested_and_split_control_tokens_forge_nothing():

@@ -192,6 +192,11 @@ def test_a_foreign_token_without_a_row_is_refused_only_where_it_occurs():
     assert rm.score("Why?", "Because.") == 0
     with pytest.raises(ValueError, match=r"'<tool>' has the id .*resize_token_embeddings"):
         rm.score("Why?", "use <tool>")
+    two = [PreferencePair("Why?", "a", "b"), PreferencePair("Why?", "a", "<tool>")]
+    padded = Classifier(AutoModelForSequenceClassification.from_config(rm.backbone.config), rm.tokenizer)
+    for scorer in (rm, padded):
+        with pytest.raises(ValueError, match="pair 2: token '<tool>'"):
+            scorer.encode_pairs(two)
 
 
 # Precision.
