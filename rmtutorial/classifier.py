@@ -3,13 +3,17 @@
 Letters: N examples, K answers of one prompt, B rows of a padded batch, T tokens.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from rmtutorial.encoding import Encoded, encode
-from rmtutorial.reward_model import RewardModel, load_classifier
+from rmtutorial.chat import settle_template, tell_control_tokens
+from rmtutorial.encoding import Encoded, encode_answers, naming, rows_of
+from rmtutorial.loading import load_classifier, longest
+from rmtutorial.refusals import check_ids, rope_limit
+from rmtutorial.reward_model import RewardModel
 
 
 def load_scorer(name):
@@ -36,29 +40,41 @@ class Classifier(nn.Module):
 
     rows = 16  # of one forward pass
 
-    def __init__(self, model, tokenizer, max_length=1024):
+    def __init__(self, model, tokenizer, max_length=None):
         super().__init__()
         self.model, self.tokenizer = model, tokenizer
-        model.config.pad_token_id = tokenizer.pad_token_id
-        longest = (tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", max_length))
-        self.max_length = min(max_length, *longest)
+        self.max_length = min(longest(model, tokenizer), max_length or math.inf)
+        if model.config.pad_token_id is None or rope_limit(model.config):
+            self.rows = 1  # transformers takes no more without a pad token; and a score is of one text, not its batch
+        settle_template(tokenizer)
 
     def encode(self, prompt, responses):
         """The Encoded answers (K,) to one prompt: by the chat template; without one, as two segments."""
-        return [self._encode(prompt, response) for response in responses]
+        return self.encode_rows([(prompt, responses)])[0]
 
-    def _encode(self, prompt, response):
+    def encode_rows(self, rows, names=None):
+        """Of every (prompt, responses) the Encoded answers; a ValueError begins with the row's name, if it has one."""
         if self.tokenizer.chat_template:
-            return encode(self.tokenizer, prompt, response, self.max_length)
+            encoded = encode_answers(self.tokenizer, rows, self.max_length, names)
+        else:
+            encoded = [naming(name, self._segments, *row) for name, row in zip(names or [""] * len(rows), rows)]
+        return check_ids(encoded, names, self.model.get_input_embeddings(), self.tokenizer)
+
+    def _segments(self, prompt, responses):
         if not isinstance(prompt, str):
             raise ValueError("this model's tokenizer has no chat template, so a prompt must be text, not messages")
         self.tokenizer.truncation_side = "left"
-        row = self.tokenizer(prompt, response, truncation=True, max_length=self.max_length)
-        return EncodedRow(row["input_ids"], row.sequence_ids().index(1), row.get("token_type_ids"))
+        found = [  # a [SEP] in the text is text
+            self.tokenizer(prompt, response, truncation=True, max_length=self.max_length, split_special_tokens=True)
+            for response in responses
+        ]
+        return [EncodedRow(row["input_ids"], row.sequence_ids().index(1), row.get("token_type_ids")) for row in found]
 
     def encode_pairs(self, pairs):
         """The two Encoded answers [chosen, rejected] of every PreferencePair."""
-        return [self.encode(pair.prompt, (pair.chosen, pair.rejected)) for pair in pairs]
+        encoded = self.encode_rows(*rows_of(pairs))
+        tell_control_tokens(self.tokenizer, pairs)
+        return encoded
 
     @torch.no_grad()
     def score_encoded(self, examples, cache=None):
@@ -76,5 +92,7 @@ class Classifier(nn.Module):
         columns = {"input_ids": [answer.ids for answer in answers]}
         if getattr(answers[0], "segments", None):
             columns["token_type_ids"] = [answer.segments for answer in answers]
-        padded = self.tokenizer.pad(columns, padding=True, padding_side="right", return_tensors="pt")
-        return padded.to(next(self.model.parameters()).device)
+        device = next(self.model.parameters()).device
+        if len(answers) == 1:
+            return {name: torch.tensor(rows, device=device) for name, rows in columns.items()}
+        return self.tokenizer.pad(columns, padding=True, padding_side="right", return_tensors="pt").to(device)

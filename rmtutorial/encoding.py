@@ -9,12 +9,13 @@ from dataclasses import dataclass, fields
 import torch
 from tqdm.auto import tqdm
 
+from rmtutorial.chat import rendered
 from rmtutorial.grouping import common_prefix, micro_batches, tree_length
-from rmtutorial.rendering import PieceTokenizer, rendered
+from rmtutorial.pieces import PieceTokenizer
 
 __all__ = [
     "PLAIN_TEMPLATE", "Encoded", "TreeBatch", "answer_tokens", "common_prefix", "drop_identical", "encode",
-    "encode_answers", "encode_pairs", "micro_batches", "tree_batch", "tree_length", "tree_mask",
+    "encode_answers", "encode_pairs", "micro_batches", "rows_of", "tree_batch", "tree_length", "tree_mask",
 ]  # fmt: skip
 AT_ONCE = 512  # prompts that are tokenized in one call
 LONG = 5000  # so many take seconds, and get a progress bar
@@ -43,30 +44,48 @@ def encode(tokenizer, prompt, response, max_length):
     Args: prompt, text or chat messages; response, text; max_length in tokens.
     Returns: Encoded, at most `max_length` ids.
     Raises: ValueError when the answer has no token at all (an empty answer still has the template's end mark, if
-        there is one).
+        there is one), or when the template refuses the messages.
     """
     return encode_answers(tokenizer, [(prompt, [response])], max_length)[0][0]
 
 
 def encode_pairs(tokenizer, pairs, max_length):
-    """The two encoded answers [chosen, rejected] of every PreferencePair."""
-    return encode_answers(tokenizer, [(p.prompt, (p.chosen, p.rejected)) for p in pairs], max_length)
+    """The two encoded answers [chosen, rejected] of every PreferencePair. ValueError names the pair."""
+    rows, names = rows_of(pairs)
+    return encode_answers(tokenizer, rows, max_length, names)
 
 
-def encode_answers(tokenizer, rows, max_length):
-    """`encode` for many: of every (prompt, responses) a list of Encoded answers."""
+def rows_of(pairs):
+    """([(prompt, (chosen, rejected)), ...], names) of PreferencePairs, as `encode_answers` takes them."""
+    rows = [(pair.prompt, (pair.chosen, pair.rejected)) for pair in pairs]
+    return rows, [f"pair {pair.id or number}" for number, pair in enumerate(pairs, 1)]
+
+
+def encode_answers(tokenizer, rows, max_length, names=None):
+    """`encode` for many: of every (prompt, responses) a list of Encoded answers. An error begins with the row's name."""
     pieces, encoded = PieceTokenizer(tokenizer), []
+    names = names or [""] * len(rows)
     quiet = "TQDM_DISABLE" in os.environ or len(rows) < LONG
     with tqdm(total=len(rows), desc="encoding", disable=quiet) as bar:
         for at in range(0, len(rows), AT_ONCE):
-            part = rows[at : at + AT_ONCE]
-            texts = [rendered(tokenizer, prompt, responses) for prompt, responses in part]
+            part = list(zip(names[at : at + AT_ONCE], rows[at : at + AT_ONCE]))
+            texts = [naming(name, rendered, tokenizer, *row) for name, row in part]
             ids = iter(pieces.ids([text for row in texts for text in row]))
-            for prompt, responses in part:
+            for name, (prompt, responses) in part:
                 before = next(ids)
-                encoded.append([_cut(next(ids), before, prompt, max_length) for _ in responses])
+                encoded.append([naming(name, _cut, next(ids), before, prompt, max_length) for _ in responses])
             bar.update(len(part))
     return encoded
+
+
+def naming(name, function, *arguments):
+    """What the function returns; its ValueError begins with `name`, if there is one."""
+    try:
+        return function(*arguments)
+    except ValueError as error:
+        if not name:
+            raise
+        raise ValueError(f"{name}: {error}") from error
 
 
 def _cut(ids, before, prompt, max_length):

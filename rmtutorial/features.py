@@ -100,7 +100,7 @@ class FeatureCache:
 
     def belongs_to(self, rm):
         """Forget everything unless it was computed by this model, frozen as it is now. Takes a tenth of a second."""
-        signature = (frozen_layers(rm.backbone), frozen_checksum(rm.backbone), rm.pooling, rm.tokenizer.pad_token_id,
+        signature = (frozen_layers(rm.backbone), frozen_checksum(rm.backbone), rm.pooling, rm.pad_id,
                      self.head_only(rm), rm.backbone.dtype)  # fmt: skip
         if signature != self.signature:
             self.forget()

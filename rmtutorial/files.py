@@ -12,7 +12,12 @@ from rmtutorial.places import check_folder, user_path
 # Of a model that was saved before: beside the files of a new one they would mislead whoever loads it.
 STALE = ("model*.safetensors", "model.safetensors.index.json", "reward_model.safetensors", "generation_config.json",
          "chat_template.jinja", "additional_chat_templates", "added_tokens.json", "special_tokens_map.json",
-         "tokenizer*.json", "vocab.*", "merges.txt")  # fmt: skip
+         "tokenizer*.json", "vocab.*", "merges.txt",
+         "pytorch_model*.bin", "pytorch_model.bin.index.json", "tf_model*.h5", "flax_model*.msgpack",  # other weights
+         "consolidated*.safetensors", "params.json", "tekken.json",  # Mistral's form, which vLLM prefers
+         "adapter_config.json", "adapter_model.*",  # LoRA: peft would add it to the new weights
+         "tokenizer.model", "spiece.model", "sentencepiece.*.model", "*_processor_config.json", "processor_config.json",
+         "modules.json", "config_sentence_transformers.json", "sentence_*_config.json")  # fmt: skip
 OLD = "-old-"  # after its name: where a folder waits while another takes its place
 
 

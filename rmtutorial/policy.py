@@ -8,10 +8,11 @@ from contextlib import contextmanager
 import torch
 import torch.nn.functional as F
 
-from rmtutorial.backbones import quiet_transformers
+from rmtutorial.chat import chat_ids
 from rmtutorial.encoding import PLAIN_TEMPLATE, Encoded, answer_tokens
 from rmtutorial.features import checksum, example_key
-from rmtutorial.files import STALE, folder_aside
+from rmtutorial.refusals import check_language_model, check_tokenizer
+from rmtutorial.saved_folder import save_folder
 from rmtutorial.scorer import PairScorer
 
 
@@ -33,6 +34,7 @@ class Policy(PairScorer):
         """
         if not beta > 0:
             raise ValueError(f"beta={beta}: must be above 0")
+        check_language_model(lm)
         super().__init__(lm.base_model, tokenizer, max_length=max_length)
         self.lm = lm
         self.beta = beta
@@ -42,6 +44,9 @@ class Policy(PairScorer):
             tokenizer.chat_template = PLAIN_TEMPLATE
         self.eval()  # no dropout: the reference has none either
         _check_head(lm)
+        check_tokenizer(tokenizer, lm.get_input_embeddings())
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token
 
     def fix_reference(self):
         """From now on the reference is the model as it is; call this when it is settled which weights learn."""
@@ -143,10 +148,8 @@ class Policy(PairScorer):
         Returns: a list of Encoded; `text` turns one into words.
         """
         messages = [[{"role": "user", "content": prompt}] for prompt in prompts]
-        texts = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-        inputs = self.tokenizer(
-            texts, add_special_tokens=False, padding=True, padding_side="left", return_tensors="pt"
-        ).to(self.device)
+        ids = [chat_ids(self.tokenizer, talk, add_generation_prompt=True) for talk in messages]
+        inputs = self.tokenizer.pad({"input_ids": ids}, padding_side="left", return_tensors="pt").to(self.device)
         choice = {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature else {"do_sample": False}
         with torch.random.fork_rng():
             torch.manual_seed(seed)
@@ -165,9 +168,7 @@ class Policy(PairScorer):
 
     def save_pretrained(self, folder):
         """Save as an ordinary causal language model (safetensors) with its tokenizer, aside first, then renamed."""
-        with quiet_transformers(), folder_aside(folder, STALE) as aside:
-            self.lm.save_pretrained(aside)
-            self.tokenizer.save_pretrained(aside)
+        save_folder(folder, self.lm, self.tokenizer)
 
 
 def _encoded(prompt_ids, new_ids, eos_id):

@@ -4,20 +4,17 @@ Letters: B examples, K answers of one prompt, T tokens, H hidden size.
 """
 
 import copy
-from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import nn
-from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModel
 
-from rmtutorial.backbones import explained, is_path, keep_first_layers, quiet_transformers
-from rmtutorial.encoding import PLAIN_TEMPLATE, encode_answers
-from rmtutorial.files import STALE, folder_aside, put_back
-from rmtutorial.places import user_path
+from rmtutorial.backbones import decoder_layers, keep_first_layers
+from rmtutorial.encoding import PLAIN_TEMPLATE
+from rmtutorial.loading import MEAN_WEIGHTS, load_classifier
+from rmtutorial.refusals import check_language_model, check_tokenizer, classification_shell
+from rmtutorial.saved_folder import for_reward_model, save_folder, tell_padding
 from rmtutorial.scorer import PairScorer
-
-MEAN_WEIGHTS = "reward_model.safetensors"  # a name that no other tool looks for
 
 
 class RewardModel(PairScorer):
@@ -32,8 +29,9 @@ class RewardModel(PairScorer):
     def from_sft(cls, model, tokenizer, layers=16, pooling="last", template="chat", max_length=1024):
         """Swap the LM head of a causal language model for a reward head.
 
-        The weights are copied: training the reward model leaves `model` as it is. The head starts at zero, so
-        every answer scores 0, the first loss is ln 2 exactly, and no random preference has to be unlearned.
+        The weights are copied, bf16 and fp16 to float32, in which small steps count: training leaves `model` as it is. The head
+        starts at zero, so every answer scores 0, the first loss is ln 2 exactly, and no random preference has to be
+        unlearned.
 
         Args:
             model, tokenizer: as `load_sft` returns them.
@@ -41,20 +39,31 @@ class RewardModel(PairScorer):
             pooling: "last", the state of the last token, or "mean", the average over the response tokens.
             template: "chat", the tokenizer's own, or "plain", prompt + EOS + response (also if it has none).
             max_length: in tokens; what is longer loses its left end.
+        Raises: ValueError, NotImplementedError for a model, tokenizer or setting that cannot be used, or saved.
         """
         if template not in ("chat", "plain"):
             raise ValueError(f"template={template!r}: choose 'chat' or 'plain'")
+        check_language_model(model)
+        tokenizer = copy.deepcopy(tokenizer)
+        if template == "plain":
+            tokenizer.chat_template = None
+        check_tokenizer(tokenizer, model.get_input_embeddings())
+        if tokenizer.chat_template is None:
+            tokenizer.chat_template = PLAIN_TEMPLATE
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token
         config = copy.deepcopy(model.config)
         if layers is not None and layers != config.num_hidden_layers:
             keep_first_layers(config, layers)
-        backbone = AutoModel.from_config(config, dtype=model.dtype)
+        config.pad_token_id = tokenizer.pad_token_id
+        classification_shell(config)
+        dtype = torch.promote_types(model.dtype, torch.float32)  # float64 stays
+        backbone = AutoModel.from_config(config, dtype=dtype)
+        decoder_layers(backbone)
         weights = model.base_model.state_dict()
         backbone.load_state_dict({name: weights[name] for name in backbone.state_dict()})
-        head = nn.Linear(config.hidden_size, 1, bias=False, dtype=model.dtype)
+        head = nn.Linear(config.hidden_size, 1, bias=False, dtype=dtype)
         nn.init.zeros_(head.weight)
-        tokenizer = copy.deepcopy(tokenizer)
-        if template == "plain" or tokenizer.chat_template is None:
-            tokenizer.chat_template = PLAIN_TEMPLATE
         return cls(backbone, head, tokenizer, pooling, max_length).to(model.device)
 
     def forward(self, batch):
@@ -89,7 +98,7 @@ class RewardModel(PairScorer):
         for prompt, response in prompts_and_responses:
             if not response.strip():
                 raise ValueError(f"empty response to {prompt!r}: there is nothing to score")
-        examples = encode_answers(self.tokenizer, [(p, [r]) for p, r in prompts_and_responses], self.max_length)
+        examples = self.encode_rows([(p, [r]) for p, r in prompts_and_responses])
         return self.score_encoded(examples)[:, 0]
 
     def save_pretrained(self, folder):
@@ -97,31 +106,34 @@ class RewardModel(PairScorer):
 
         A model that was saved there before is replaced; other files in the folder stay.
 
-        With pooling "last" the folder is an ordinary `AutoModelForSequenceClassification` with one label. With
-        "mean" only rmtutorial reads it: the weights get another name, so that no tool pools them wrongly.
+        With pooling "last" the folder is an ordinary `AutoModelForSequenceClassification` with one label, for
+        transformers 4.x and 5.x alike; what they will read otherwise is printed. With "mean" only rmtutorial reads it:
+        the weights get another name, so that no tool pools them wrongly.
         """
         config = copy.deepcopy(self.backbone.config)
         config.num_labels = 1
-        config.pad_token_id = self.tokenizer.pad_token_id
         config.rmtutorial = {"pooling": self.pooling, "max_length": self.max_length}
-        tokenizer = copy.deepcopy(self.tokenizer)
-        tokenizer.truncation_side, tokenizer.model_max_length = "left", self.max_length  # as we cut, so shall others
-        with torch.device("meta"):
-            shell = AutoModelForSequenceClassification.from_config(config)
-        if "score" not in dict(shell.named_children()):
-            raise ValueError(f"{type(shell).__name__} has no `score` head; use a decoder such as Llama, Qwen or GPT-2")
+        config.problem_type = "regression"  # else pipelines of transformers put one label through a sigmoid
+        config.sentence_transformers = {"activation_fn": "torch.nn.modules.linear.Identity"}  # and so do CrossEncoders
+        shell = classification_shell(config)
         setattr(shell, shell.base_model_prefix, self.backbone)
         shell.score = self.reward_head
-        with quiet_transformers(), folder_aside(folder, STALE) as aside:
-            shell.save_pretrained(aside, max_shard_size="1TB" if self.pooling == "mean" else "5GB")
-            tokenizer.save_pretrained(aside)
-            if self.pooling == "mean":
-                (aside / "model.safetensors").rename(aside / MEAN_WEIGHTS)
-                print("pooling='mean': only rmtutorial reads this folder (RewardModel.from_pretrained)")
+        tokenizer = for_reward_model(self.tokenizer, self.max_length)
+        if self.pooling == "mean":
+            save_folder(
+                folder, shell, tokenizer, "1TB", lambda at: (at / "model.safetensors").rename(at / MEAN_WEIGHTS)
+            )
+            print("pooling='mean': only rmtutorial reads this folder (RewardModel.from_pretrained)")
+            return
+        save_folder(folder, shell, tokenizer)
+        tell_padding(folder, self.backbone)
 
     @classmethod
     def from_pretrained(cls, folder, dtype=torch.float32):
         """Load a folder saved by `save_pretrained`, or by another tool: a decoder with one label and a `score` head.
+
+        It scores as in transformers with the same `dtype`; a text longer than the tokenizer's or the model's maximum
+        loses its left end, whatever the tokenizer says.
 
         Raises: as `load_classifier`; NotImplementedError for an architecture whose answers cannot be packed
             (`classifier.load_scorer` reads those too).
@@ -135,41 +147,5 @@ class RewardModel(PairScorer):
             p.data = p.data.clone()  # they are mapped to the file, which Windows would not let us save over
         if tokenizer.chat_template is None:
             tokenizer.chat_template = PLAIN_TEMPLATE
-        return cls(shell.base_model, shell.score, tokenizer, **settings)
-
-
-def load_classifier(name, dtype=torch.float32):
-    """Read a reward model as transformers does.
-
-    Args: name, a folder or a Hub id of an `AutoModelForSequenceClassification` with one label.
-    Returns: (model, tokenizer, settings): what `save_pretrained` wrote of pooling and maximum length, if it did.
-    Raises: FileNotFoundError, ModelNotAvailable; ValueError for another number of labels, or a head without weights.
-    """
-    folder = user_path(name)
-    put_back(folder)
-    name = folder if is_path(name) or folder.is_dir() else name
-    if name == folder and not (folder / "config.json").is_file():
-        raise FileNotFoundError(f"{name}: no reward model here (no config.json); pass the folder of save_pretrained")
-    with quiet_transformers(), explained(name, name):
-        config = AutoConfig.from_pretrained(name)
-    if config.num_labels != 1:
-        raise ValueError(
-            f"{name}: {config.num_labels} labels where a reward model has one. A language model? Use from_sft."
-        )
-    settings = getattr(config, "rmtutorial", {"pooling": "last"})
-    with quiet_transformers(), explained(name, name):
-        if settings["pooling"] == "mean":
-            model = AutoModelForSequenceClassification.from_config(config, dtype=dtype)
-            model.load_state_dict(load_file(Path(name) / MEAN_WEIGHTS))
-            missing = []
-        else:
-            model, info = AutoModelForSequenceClassification.from_pretrained(
-                name, config=config, dtype=dtype, output_loading_info=True
-            )
-            missing = sorted(info["missing_keys"])
-        tokenizer = AutoTokenizer.from_pretrained(name)
-    if missing:  # transformers has filled them with random numbers
-        raise ValueError(f"{name}: no weights for {', '.join(missing)}")
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return model.eval(), tokenizer, settings
+        head = shell.score.to(torch.promote_types(dtype, torch.float32))  # in bf16 close answers would tie
+        return cls(shell.base_model, head, tokenizer, **settings)

@@ -7,9 +7,11 @@ import torch
 from torch import nn
 
 from rmtutorial.attention import TREE
-from rmtutorial.encoding import Encoded, encode_answers, encode_pairs, tree_batch
+from rmtutorial.chat import settle_template, tell_control_tokens
+from rmtutorial.encoding import Encoded, encode_answers, rows_of, tree_batch
 from rmtutorial.features import start_above
 from rmtutorial.grouping import micro_batches
+from rmtutorial.refusals import check_ids, check_packable, packing_explained
 
 
 class PairScorer(nn.Module):
@@ -23,22 +25,28 @@ class PairScorer(nn.Module):
             raise ValueError(f"pooling={pooling!r}: choose 'last' or 'mean'")
         if max_length < 1:
             raise ValueError(f"max_length={max_length}: must be at least 1 token")
+        check_packable(backbone, max_length)
         backbone.set_attn_implementation(TREE)
         self.backbone = backbone  # (B, T) ids -> (B, T, H) hidden states
         self.tokenizer = tokenizer
         self.pooling = pooling
         self.max_length = min(max_length, backbone.config.max_position_embeddings)
         self.backbone.eval()  # no dropout
-        self._check_packing()
+        settle_template(tokenizer)
+        with packing_explained(backbone):
+            self._check_packing()
 
     @torch.no_grad()
     def _check_packing(self):
         """NotImplementedError if packed answers disturb each other, as they do where a layer is no attention.
 
-        One answer is changed: no state of another may move, in any precision. And states are those of answers alone.
+        One answer is changed: no state of another may move, in any precision. And states are those of answers alone,
+        behind the end of a sliding window too (a wide one is left out: the check would take longer than it is worth).
         """
-        size = self.backbone.config.vocab_size
-        prompt, one, two, other = ([k * i % size for i in range(1, 9)] for k in (3, 5, 7, 11))
+        size, window = self.backbone.config.vocab_size, getattr(self.backbone.config, "sliding_window", None) or 0
+        reach = window if window < self.max_length and window <= 1024 else 0
+        prompt = [3 * i % size for i in range(1, reach + 9)]
+        one, two, other = ([k * i % size for i in range(1, 9)] for k in (5, 7, 11))
         states, pooled = [], []
         for first in (one, other):
             pairs = [[Encoded(prompt + first, 8), Encoded(prompt + two, 8)], [Encoded(one, 0), Encoded(two, 0)]]
@@ -64,6 +72,12 @@ class PairScorer(nn.Module):
     def device(self):
         return next(self.backbone.parameters()).device
 
+    @property
+    def pad_id(self):
+        """The token that last pooling skips at the end: the config's, as in transformers. -1: there is none."""
+        pad = self.backbone.config.pad_token_id
+        return -1 if pad is None else pad
+
     def new_parameters(self):
         """Those that start from nothing and learn with a rate of their own: a new head's."""
         return []
@@ -74,15 +88,22 @@ class PairScorer(nn.Module):
 
     def batch(self, examples):
         """A TreeBatch of encoded examples, pooled as this model does, on its device."""
-        return tree_batch(examples, self.tokenizer.pad_token_id, self.pooling).to(self.device)
+        return tree_batch(examples, self.pad_id, self.pooling).to(self.device)
 
     def encode(self, prompt, responses):
         """The Encoded answers (K,) to one prompt, as this model reads them."""
-        return encode_answers(self.tokenizer, [(prompt, responses)], self.max_length)[0]
+        return self.encode_rows([(prompt, responses)])[0]
 
     def encode_pairs(self, pairs):
         """The two Encoded answers [chosen, rejected] of every PreferencePair, as this model reads them."""
-        return encode_pairs(self.tokenizer, pairs, self.max_length)
+        encoded = self.encode_rows(*rows_of(pairs))
+        tell_control_tokens(self.tokenizer, pairs)
+        return encoded
+
+    def encode_rows(self, rows, names=None):
+        """Of every (prompt, responses) the Encoded answers; a ValueError begins with the row's name, if it has one."""
+        encoded = encode_answers(self.tokenizer, rows, self.max_length, names)
+        return check_ids(encoded, names, self.backbone.get_input_embeddings(), self.tokenizer)
 
     def hidden(self, batch):
         """The backbone's states (N, H) of all tokens of a TreeBatch."""
@@ -92,6 +113,7 @@ class PairScorer(nn.Module):
                 position_ids=batch.positions,
                 attention_mask=batch.masks[0],  # of no use to tree_attention, but transformers would make one
                 trees=batch.masks,
+                places=batch.positions,
                 use_cache=False,
             ).last_hidden_state[0]
 

@@ -19,6 +19,7 @@ from rmtutorial.losses import bradley_terry_loss
 from rmtutorial.probe import fit_head, head_is_zero, set_head
 from rmtutorial.processes import any_process, parts_of_process, prepare, recipe_only, summed, whole
 from rmtutorial.recipe import TrainConfig, autocast, batch_order, freeze, lr_schedule
+from rmtutorial.refusals import check_learns
 from rmtutorial.run_folder import RunFolder
 
 
@@ -44,6 +45,7 @@ def train_reward_model(rm, pairs, config=None, held_out=None, resume_from=None, 
     config = config or TrainConfig()
     place = RunFolder(config, resume_from)
     freeze(rm, config.train_top)
+    check_learns(rm)
     rm.zero_grad()  # of an earlier backward, which would enter the first step
     pairs, encoded = drop_identical(pairs, rm.encode_pairs(pairs))
     if not pairs:

@@ -105,7 +105,7 @@ def test_score_streams(folder, tmp_path, monkeypatch, capsys):
         ({"prompt": "Why?", "response": " "}, "row 2: response is empty"),
         ({"prompt": "Why?", "responses": []}, "row 2: responses must be a list with at least one answer"),
         ({"prompt": "Why?", "responses": ["a", 3]}, "row 2: answer 2 of responses is not text but int"),
-        ({"prompt": None, "response": "It is."}, "row 2: prompt is not text but NoneType"),
+        ({"prompt": None, "response": "It is."}, "row 2: prompt is null"),
         ({"prompt": "Why?", "chosen": "a", "rejected": "a"}, "row 2: chosen and rejected are identical"),
     ],
 )
@@ -139,6 +139,68 @@ def test_evaluate_prints_the_table_by_axis_and_writes_the_same_numbers(folder, t
     assert found["n"] == 6 and found["loss"] == pytest.approx(report.loss) and set(found["by_axis"]) == {"a", "b"}
     printed = capsys.readouterr().out
     assert str(report) in printed and report.to_frame().round(3).to_string() in printed
+
+
+def test_score_reads_tables_and_other_peoples_columns(folder, tmp_path, capsys):
+    """The row comes back as it was, under its own names; a conversation is read up to its last answer."""
+    table, turns = tmp_path / "ROWS.CSV", tmp_path / "turns.json"
+    table.write_text("q,text\nWhy is the sky blue?,Because air scatters blue light more.\n", encoding="utf-8")
+    messages = [{"from": "human", "value": ROWS[0]["prompt"]}, {"from": "gpt", "value": ROWS[0]["response"]}]
+    turns.write_text(json.dumps({"response": messages}) + "\n" + json.dumps(ROWS[0]), encoding="utf-8")
+    assert run("score", folder, table, "--columns", "prompt=q", "response=text") == 0
+    (row,) = lines(capsys.readouterr().out)
+    assert run("score", folder, turns) == 0
+    wanted = expected(RewardModel.from_pretrained(folder))[0]["reward"]
+    rewards = [row["reward"], *(found["reward"] for found in lines(capsys.readouterr().out))]
+    assert rewards == pytest.approx([wanted] * 3, abs=1e-5) and list(row) == ["q", "text", "reward"]
+
+
+def test_evaluate_leaves_bad_rows_out_and_says_so(folder, tmp_path, capsys):
+    """Under the file's own names; without the option the file is refused."""
+    path = tmp_path / "pairs.jsonl"
+    rows = [
+        {"question": f"Where is cat {i}?", "chosen": "On the mat.", "rejected": "No." if i else ""} for i in range(6)
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    options = ["--columns", "prompt=question"]
+    assert run("evaluate", folder, path, *options) == 2 and "line 1: rejected is empty" in capsys.readouterr().err
+    assert run("evaluate", folder, path, *options, "--bad_rows", "skip") == 0
+    out, err = capsys.readouterr()
+    assert "on 5 pairs" in out and "1 of 6 rows left out" in err and "1: rejected is empty (lines 1)" in err
+
+
+def test_train_reads_the_file_once_and_counts_what_it_leaves_out_once(tmp_path, capsys, monkeypatch):
+    """Pairs to train on and pairs to hold out are parts of one reading."""
+    rows = [
+        {"question": f"Where is cat {i}?", "chosen": "On the mat.", "rejected": "No." if i else ""} for i in range(40)
+    ]
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    given = {}
+    monkeypatch.setattr("rmtutorial.commands.train._train", lambda options, config, *pairs: given.update(pairs=pairs))
+    options = ["--data", path, "--columns", "prompt=question", "--bad_rows", "skip", "--out", tmp_path / "rm"]
+    assert run("train", *options) == 0
+    trained, held_out = given["pairs"]
+    assert len(trained) + len(held_out) == 39 and held_out
+    assert capsys.readouterr().err.count("1 of 40 rows left out") == 1
+    assert run("train", *options, "--held_out", "none") == 0
+    assert [len(given["pairs"][0]), given["pairs"][1]] == [39, None]  # nothing is held out, so nothing is left aside
+
+
+def test_a_file_too_small_to_hold_out_says_which_option_trains_on_all_of_it(tmp_path, capsys):
+    """Three pairs, and the default command line."""
+    path = tmp_path / "pairs.jsonl"
+    path.write_text(
+        "\n".join(json.dumps({"prompt": f"Question {i}?", "chosen": "a", "rejected": "b"}) for i in range(3))
+    )
+    assert run("train", "--data", path, "--out", tmp_path / "rm") == 2
+    assert "--held_out none" in capsys.readouterr().err
+
+
+def test_a_renaming_that_is_none_gets_a_usage_line(tmp_path, capsys):
+    """--columns wants ours=theirs."""
+    assert run("evaluate", "rm", "file", "--columns", "question") == 2
+    assert "'question': write our name of a column" in capsys.readouterr().err
 
 
 def test_evaluate_and_score_take_the_bundled_pairs(folder, capsys, monkeypatch):

@@ -217,3 +217,53 @@ def test_a_healthy_report_ends_well(monkeypatch, capsys):
     monkeypatch.setattr(doctor, "memory", lambda: doctor.Finding("memory", "0.5 GB", ["Too little. Buy more."]))
     assert doctor.run() == 1
     assert "PROBLEM   Too little. Buy more.\nMend this" in capsys.readouterr().out
+
+
+def test_a_cache_that_cannot_be_made_is_told(tmp_path, monkeypatch):
+    """It is tried: a file is where the folder should be. What the notebooks need is not all here then."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("RMTUTORIAL_CACHE", str(tmp_path / "file" / "cache"))
+    monkeypatch.setattr(backbones, "_find_gguf", lambda: tmp_path)
+    (problem,) = doctor.model().problems
+    assert "cannot be written" in problem and "RMTUTORIAL_CACHE" in problem
+
+
+def test_no_home_folder_for_the_cache_is_told(monkeypatch):
+    """And no traceback."""
+    monkeypatch.delenv("RMTUTORIAL_CACHE", raising=False)
+    monkeypatch.setattr(backbones, "user_cache_dir", lambda name: "~no-such-user-of-this-machine/.cache")
+    (problem,) = doctor.model().problems
+    assert "no home folder" in problem and "RMTUTORIAL_CACHE" in problem
+
+
+def test_a_cache_that_is_there_is_read_and_not_written(cache, monkeypatch):
+    """A class shares one, read-only."""
+    monkeypatch.setattr(backbones, "check_writable", lambda folder: pytest.fail("something was written"))
+    assert doctor.model().problems == []
+
+
+@pytest.mark.parametrize("fails", ["here", "temporary"])
+def test_folders_that_cannot_be_written_are_told_with_the_remedy(tmp_path, monkeypatch, fails):
+    """Checkpoints go to out/ in the working folder, what training keeps at hand to the temporary one."""
+    monkeypatch.chdir(tmp_path)
+    assert doctor.places().problems == []
+    wrong = str(tmp_path) if fails == "here" else doctor.tempfile.gettempdir()
+
+    def check(place):
+        if str(place) == wrong:
+            raise PermissionError(f"{place} cannot be written (Permission denied)")
+
+    monkeypatch.setattr(doctor, "check_writable", check)
+    (problem,) = doctor.places().problems
+    assert wrong in problem and ("folder of your own" if fails == "here" else "TMPDIR") in problem
+
+
+def test_no_temporary_folder_at_all_is_told(monkeypatch):
+    """Python finds none that it can write to."""
+
+    def nowhere():
+        raise FileNotFoundError("No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr(doctor.tempfile, "gettempdir", nowhere)
+    (problem,) = doctor.places().problems
+    assert "TMPDIR" in problem

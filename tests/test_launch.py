@@ -55,7 +55,7 @@ def test_binder_installs_what_the_package_needs():
 def test_binder_requirements_do_not_point_into_the_repository():
     """`-e .` or `-r ../requirements.txt` would install everything anew at each commit."""
     for line in lines(BINDER / "requirements.txt"):
-        assert re.fullmatch(r"[a-z]+==[\w.+]+|--extra-index-url https://download\.pytorch\.org/whl/cpu", line), line
+        assert re.fullmatch(r"[a-z0-9]+==[\w.+]+|--extra-index-url https://download\.pytorch\.org/whl/cpu", line), line
 
 
 def test_binder_has_a_python_in_our_range():

@@ -128,18 +128,24 @@ def test_scores_come_back_in_their_order_whatever_the_token_budget(sft, pairs):
     assert_close(model.score_encoded(examples, max_tokens=70), model.score_encoded(examples, max_tokens=10_000))
 
 
-def awkward(tokenizer, pairs):
-    """Answers with EOS (which is the pad token too) inside the prompt and at the end of the answer."""
-    eos = tokenizer.eos_token
-    return [*answers(pairs), (f"The cat{eos} sat.{eos}", "We see it."), ("Why?", f"Because.{eos}")]
+def talk(*contents):
+    """Messages of user and assistant in turn; the templates end each turn with EOS."""
+    return [{"role": ("user", "assistant")[i % 2], "content": content} for i, content in enumerate(contents)]
+
+
+def awkward(pairs):
+    """Answers with EOS, which is the pad token too, inside the prompt: once, and more often."""
+    longer = talk("Why?", "Because.", "The cat?", "On the mat.", "See it?")
+    return [*answers(pairs), (talk("The cat", " sat.", "Who?"), "We see it."), (longer, "Yes.")]
 
 
 def transformers_scores(folder, prompts_and_responses):
     """What any tool does with the folder: AutoModel, AutoTokenizer, chat template, right padding."""
     model, tokenizer = AutoModelForSequenceClassification.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    prompts = [talk(prompt) if isinstance(prompt, str) else prompt for prompt, _ in prompts_and_responses]
     talks = [
-        [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
-        for prompt, response in prompts_and_responses
+        [*prompt, {"role": "assistant", "content": response}]
+        for prompt, (_, response) in zip(prompts, prompts_and_responses)
     ]
     texts = tokenizer.apply_chat_template(talks, tokenize=False)
     inputs = tokenizer(texts, add_special_tokens=False, padding=True, padding_side="right", return_tensors="pt")
@@ -153,7 +159,7 @@ def test_saved_folder_scores_the_same_in_transformers(sft, pairs, tmp_path, argu
     """The folder is an ordinary AutoModelForSequenceClassification, so TRL and RewardBench give our numbers."""
     model = with_random_head(sft, **arguments)
     model.save_pretrained(tmp_path / "rm")
-    rows = awkward(model.tokenizer, pairs)
+    rows = awkward(pairs)
     assert_close(model.score_batch(rows), transformers_scores(tmp_path / "rm", rows))
 
 
@@ -226,10 +232,16 @@ def test_an_interrupted_save_leaves_the_old_folder_whole(sft, tmp_path, monkeypa
 
 
 def note_forward(language_model, tokenizer, reward_head, prompt, response, max_length):
-    """The source note: prompt + EOS + response, cut from the left, response states averaged, one linear head."""
-    prompt_ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
-    response_ids = tokenizer(response, add_special_tokens=False)["input_ids"]
-    ids = [*prompt_ids, tokenizer.eos_token_id, *response_ids][-max_length:]
+    """The source note: prompt + EOS + response, cut from the left, response states averaged, one linear head.
+
+    Earlier turns are joined in the same way; a control token in a text is text.
+    """
+    turns = [prompt] if isinstance(prompt, str) else [message["content"] for message in prompt]
+    *before, response_ids = (
+        tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"] for text in (*turns, response)
+    )
+    ids = [token for turn in before for token in (*turn, tokenizer.eos_token_id)]
+    ids = [*ids, *response_ids][-max_length:]
     hidden = plain_states(language_model, ids)  # (T, H)
     return reward_head(hidden[-len(response_ids) :].mean(dim=0)).item()
 
@@ -238,7 +250,9 @@ def note_forward(language_model, tokenizer, reward_head, prompt, response, max_l
 def test_plain_template_with_mean_pooling_is_the_forward_of_the_source_note(sft, pairs, max_length):
     """Same ids, same truncation, same average: the note's model is one setting of ours."""
     model = with_random_head(sft, template="plain", pooling="mean", max_length=max_length)
-    rows = [*awkward(model.tokenizer, pairs), (90 * "Why is the sky? ", "Because."), ("Why?", 150 * "Because. ")]
+    eos = model.tokenizer.eos_token
+    marked = [(f"The cat{eos} sat.{eos}", "We see it."), ("Why?", f"Because.{eos}")]
+    rows = [*awkward(pairs), *marked, (90 * "Why is the sky? ", "Because."), ("Why?", 150 * "Because. ")]
     limit = min(max_length, sft[0].config.max_position_embeddings)
     expected = [note_forward(*sft, model.reward_head, prompt, response, limit) for prompt, response in rows]
     assert_close(model.score_batch(rows), expected)
@@ -248,8 +262,7 @@ def test_plain_template_with_mean_pooling_is_the_forward_of_the_source_note(sft,
 def test_eos_inside_the_prompt_does_not_move_the_pooled_token(sft, pooling):
     """Pad is EOS here: counting up to the first pad id would score the prompt, equally for both answers."""
     model = with_random_head(sft, pooling=pooling)
-    eos = model.tokenizer.eos_token
-    encoded = encode(model.tokenizer, f"Why?{eos} Is the sky{eos} blue?", "We see it.", 1024)
+    encoded = encode(model.tokenizer, talk("Why?", " Is the sky", " blue?"), "We see it.", 1024)
     assert encoded.ids[: encoded.start].count(model.tokenizer.pad_token_id) >= 2
     hidden = plain_states(sft[0], encoded.ids)  # (T, H)
     pooled = hidden[-1] if pooling == "last" else hidden[encoded.start :].mean(dim=0)

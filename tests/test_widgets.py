@@ -149,3 +149,108 @@ def test_controls_are_labelled_and_of_kinds_that_old_ipywidgets_have(rm, pairs):
         for control in controls(box).values():
             assert control.description
             assert isinstance(control, ipywidgets.FloatSlider | ipywidgets.IntSlider | ipywidgets.SelectionSlider)
+
+
+def click(box, *buttons):
+    for number in buttons:
+        box.children[0].children[number].click()
+
+
+def rows_of(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_labels_of_another_batch_stay_and_each_click_adds_one(tmp_path, pairs):
+    """Yesterday's pairs and today's, judged into one file, in any order; what stood there is still the same text."""
+    path = tmp_path / "mine.jsonl"
+    click(widgets.labels.label_your_own(pairs[:3], path), 0, 1, 0)
+    before = path.read_text()
+    click(widgets.labels.label_your_own(pairs[3:], path), 1, 2, 0)
+    assert path.read_text().startswith(before) and len(rows_of(path)) == 5
+    assert "5 judged" in widgets.labels.label_your_own(pairs, path).children[1].value
+
+
+def test_labels_know_a_pair_by_its_texts(tmp_path, pairs):
+    """Pairs of one's own file have no id, and two files may both begin to count at 1."""
+    from dataclasses import replace
+
+    path, nameless = tmp_path / "mine.jsonl", [replace(pair, id="") for pair in pairs[:3]]
+    click(widgets.labels.label_your_own(nameless, path), 0, 0, 0, 0)  # the fourth click finds no pair
+    assert len(rows_of(path)) == 3
+    others = [replace(pair, id=judged.id) for pair, judged in zip(pairs[3:], pairs[:3])]
+    assert "Nothing judged yet" in widgets.labels.label_your_own(others, path).children[1].value
+    flipped = [replace(pair, chosen=pair.rejected, rejected=pair.chosen) for pair in nameless]
+    agreed = sum(row["agrees"] for row in rows_of(path))
+    text = widgets.labels.label_your_own(flipped, path).children[1].value
+    assert f"3 judged; you agree with the bundled label in {3 - agreed} " in text
+
+
+def test_without_ids_the_better_answer_does_not_always_stand_at_the_same_place():
+    """The reader would learn where to click."""
+    from dataclasses import replace
+
+    nameless = [replace(pair, id="") for pair in load_preferences(split="test")]
+    first = [widgets.labels.chosen_first(pair, 0) for pair in nameless]
+    assert 0.4 < sum(first) / len(first) < 0.6
+
+
+@pytest.mark.parametrize(
+    "end", ['{"prompt": "Why?", "cho', "notes of mine", '{"some": "row"}', "[1, 2]", '\ufeff{"a": 1}']
+)
+def test_a_line_that_is_no_label_is_told_and_stays(tmp_path, pairs, end):
+    """Half a line of a kernel that was killed: the next label begins a new line, and all others count."""
+    path = tmp_path / "mine.jsonl"
+    click(widgets.labels.label_your_own(pairs[:2], path), 0, 1)
+    path.write_text(path.read_text() + end, encoding="utf-8")
+    before = path.read_text(encoding="utf-8")
+    box = widgets.labels.label_your_own(pairs, path)
+    assert "line 3 of" in box.children[1].value and "2 judged" in box.children[1].value
+    click(box, 0)
+    assert path.read_text(encoding="utf-8").startswith(before + "\n")
+    assert json.loads(path.read_text(encoding="utf-8").splitlines()[3])["id"] == pairs[2].id
+
+
+@pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n\x00", b"# my thesis\n", b'[{"prompt": "a"}]'])
+def test_a_file_of_something_else_is_refused_and_left_alone(tmp_path, pairs, content):
+    """A wrong name typed: nothing is added to a picture."""
+    (tmp_path / "mine").write_bytes(content)
+    with pytest.raises(ValueError, match="mine: line 1 is no label"):
+        widgets.labels.label_your_own(pairs, tmp_path / "mine")
+    assert (tmp_path / "mine").read_bytes() == content
+
+
+def test_two_clicks_at_once_are_two_labels(tmp_path):
+    """Of two pairs in one kernel; and of two kernels with the same file, each keeps what the other has added."""
+    import threading
+
+    pairs, path = load_preferences(size=40), tmp_path / "mine.jsonl"
+    boxes = [widgets.labels.label_your_own(pairs[:20], path), widgets.labels.label_your_own(pairs[20:], path)]
+    threads = [threading.Thread(target=click, args=(boxes[i % 2], *[i % 2] * 5)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(row["id"] for row in rows_of(path)) == sorted(pair.id for pair in pairs)
+
+
+def test_a_label_that_could_not_be_kept_is_told_and_asked_again(tmp_path, pairs, monkeypatch):
+    """An exception within a button would be seen nowhere."""
+
+    def full(path, line):
+        raise OSError(28, "No space left on device")
+
+    box = widgets.labels.label_your_own(pairs, tmp_path / "mine.jsonl")
+    asked = box.children[1].value
+    with monkeypatch.context() as patch:
+        patch.setattr(widgets.labels, "append_line", full)
+        click(box, 0)
+    assert "not kept" in box.children[1].value and box.children[1].value.endswith(asked)
+    click(box, 0)
+    assert len(rows_of(tmp_path / "mine.jsonl")) == 1
+
+
+def test_labels_that_cannot_be_written_are_refused_before_the_first_question(tmp_path, pairs):
+    """Not after twenty judgements."""
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="cannot be written"):
+        widgets.labels.label_your_own(pairs, tmp_path / "file" / "mine.jsonl")

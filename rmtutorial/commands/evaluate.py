@@ -2,6 +2,7 @@
 
 import json
 
+from rmtutorial.commands._reading import add_bad_rows, add_columns
 from rmtutorial.places import check_out
 
 EXAMPLE = """
@@ -12,7 +13,9 @@ example: rmtutorial evaluate out/rm pairs.jsonl --json report.json
 def add_arguments(p):
     p.epilog = EXAMPLE
     p.add_argument("model", metavar="MODEL", help="folder or Hub id of a sequence classification model with one label")
-    p.add_argument("file", metavar="FILE", help="preference file (.jsonl, .json, .parquet), Hub id, or `bundled`")
+    p.add_argument("file", metavar="FILE", help="preference file (.jsonl, .json, .csv, .parquet), Hub id, or `bundled`")
+    add_columns(p)
+    add_bad_rows(p)
     p.add_argument("--split", help="rows to judge: train, test or all (default: all; of the bundled pairs: test)")
     p.add_argument("--json", metavar="FILE", help="write the report there too")
 
@@ -24,7 +27,8 @@ def run(options):
     split = options.split or ("test" if bundled else "all")
     if options.json:
         check_out("--json", options.json)
-    pairs = load_preferences(None if bundled else options.file, split=split)
+    source = None if bundled else options.file
+    pairs = load_preferences(source, split=split, columns=dict(options.columns), bad_rows=options.bad_rows)
 
     from rmtutorial.classifier import load_scorer
     from rmtutorial.evaluation import evaluate

@@ -8,7 +8,9 @@ from contextlib import contextmanager
 
 from tqdm.auto import tqdm
 
+from rmtutorial.commands._reading import add_columns
 from rmtutorial.places import check_out, user_path
+from rmtutorial.preference_pairs import BadPreferences, listed, no_prompt, read_source, rename_row, renamed
 
 EPILOG = """
 A row has prompt and response, or responses (a list), or chosen and rejected; prompts are text or
@@ -21,8 +23,11 @@ example: rmtutorial score out/rm answers.jsonl --out scored.jsonl
 def add_arguments(p):
     p.epilog = EPILOG
     p.add_argument("model", metavar="MODEL", help="folder or Hub id of a sequence classification model with one label")
-    p.add_argument("file", metavar="FILE", help="rows to score (.jsonl, .json, .parquet), or - for JSON lines on stdin")
+    p.add_argument(
+        "file", metavar="FILE", help="rows to score (.jsonl, .json, .csv, .parquet), or - for JSON lines on stdin"
+    )
     p.add_argument("--out", metavar="FILE", default="-", help="where the rows go (default: -, stdout)")
+    add_columns(p)
     p.add_argument("--rows", type=int, default=64, metavar="N", help="read, score and write N at a time (default: 64)")
 
 
@@ -31,14 +36,15 @@ def run(options):
         raise ValueError(f"--rows {options.rows}: must be at least 1")
     if options.out != "-":
         check_out("--out", options.out)
-    rows = stdin_rows() if options.file == "-" else file_rows(options.file)  # a file is checked whole, before we load
+    columns = dict(options.columns)
+    rows = stdin_rows(columns) if options.file == "-" else file_rows(options.file, columns)  # whole, before we load
     scorer = _load(options.model)
     total = None if options.file == "-" else len(rows)
     with _output(options.out) as out, tqdm(total=total, desc="scoring", disable="TQDM_DISABLE" in os.environ) as bar:
         rows = iter(rows)
         while part := list(itertools.islice(rows, options.rows)):
-            for (row, _, _), rewards in zip(part, score_rows(scorer, part)):
-                out.write(json.dumps({**row, **named(row, rewards)}, ensure_ascii=False) + "\n")
+            for (row, _, _), rewards in zip(part, score_rows(scorer, part, bar.n)):
+                out.write(json.dumps({**row, **named(row, rewards, columns)}, ensure_ascii=False, default=str) + "\n")
             out.flush()
             bar.update(len(part))
 
@@ -50,63 +56,62 @@ def _load(model):
     return load_scorer(model).to(look_around().device)
 
 
-def file_rows(file):
-    """[(row, prompt, answers), ...] of a file. BadPreferences names every row that cannot be scored."""
-    from rmtutorial.preferences import BadPreferences, read_rows
-
-    numbered, errors = read_rows(user_path(file))
+def file_rows(file, columns):
+    """[(row, prompt, answers), ...] of a file. BadPreferences names the rows that cannot be scored."""
+    numbered, errors, _, _ = read_source(file)
     rows = []
-    for number, row in numbered:
+    for (number, row), (_, ours) in zip(numbered, renamed(numbered, columns, file)):
         try:
-            rows.append((row, *prompt_and_answers(row)))
+            rows.append((row, *prompt_and_answers(ours, no_prompt(columns))))
         except ValueError as error:
             errors.append((number, str(error)))
     if errors:
-        lines = "\n".join(f"  row {number}: {reason}" for number, reason in sorted(errors)[:10])
-        raise BadPreferences(f"{file}: {len(errors)} rows cannot be scored; nothing was written:\n{lines}")
+        raise BadPreferences(
+            f"{file}: {len(errors)} rows cannot be scored; nothing was written:\n{listed(errors, 'row')}"
+        )
     if not rows:
         raise BadPreferences(f"{file}: no rows")
     return rows
 
 
-def stdin_rows():
+def stdin_rows(columns):
     """The same of stdin, one by one as they come."""
     for number, line in enumerate(sys.stdin, 1):
         if line.strip():
             try:
                 row = json.loads(line)
-                yield (row, *prompt_and_answers(row))
+                yield (row, *prompt_and_answers(rename_row(row, columns), no_prompt(columns)))
             except ValueError as error:  # a JSONDecodeError is one
                 raise ValueError(f"stdin, line {number}: {error}; the rows before it were scored") from None
 
 
-def prompt_and_answers(row):
+def prompt_and_answers(row, implicit=False):
     """(prompt, answers) of a row: one answer, several, or chosen and rejected. ValueError says what is wrong."""
-    from rmtutorial.preference_rows import answer_text, check_prompt, to_pair
+    from rmtutorial import preference_rows, prompts
 
-    if not isinstance(row, dict):
-        raise ValueError(f"expected an object with columns, got {type(row).__name__}")
+    preference_rows.check_columns(row, ())
     if "chosen" in row or "rejected" in row:
-        pair = to_pair(row)
+        pair = preference_rows.to_pair(row, implicit)
         return pair.prompt, [pair.chosen, pair.rejected]
-    if "prompt" not in row or not {"response", "responses"} & set(row):
+    if not {"response", "responses"} & set(row):
         raise ValueError(
             f"there must be prompt and response, responses, or chosen and rejected; there are {', '.join(row)}"
         )
-    check_prompt(row["prompt"])
-    if "response" in row:
-        return row["prompt"], [answer_text(row["response"], "response")]
-    if not isinstance(row["responses"], list) or not row["responses"]:
-        raise ValueError("responses must be a list with at least one answer")
-    return row["prompt"], [
-        answer_text(answer, f"answer {k} of responses") for k, answer in enumerate(row["responses"], 1)
-    ]
+    answers = {"response": row["response"]} if "response" in row else row["responses"]
+    if "response" not in row:
+        if not isinstance(answers, list) or not answers:
+            raise ValueError("responses must be a list with at least one answer")
+        answers = {f"answer {k} of responses": answer for k, answer in enumerate(answers, 1)}
+    prompt, texts = prompts.prompt_and_answers(row, answers)
+    preference_rows.check_characters([*preference_rows.texts_of(prompt), *texts])
+    return prompt, texts
 
 
-def score_rows(scorer, rows):
-    """The rewards of each row's answers, a list of lists in the order of the rows."""
+def score_rows(scorer, rows, before=0):
+    """The rewards of each row's answers, a list of lists in the order of the rows; so many were scored before them."""
     found = [None] * len(rows)
-    encoded = [scorer.encode(prompt, answers) for _, prompt, answers in rows]
+    names = [f"row {number}" for number in range(before + 1, before + 1 + len(rows))]
+    encoded = scorer.encode_rows([(prompt, answers) for _, prompt, answers in rows], names)
     for k in {len(answers) for answers in encoded}:  # rows with as many answers are read together
         group = [i for i, answers in enumerate(encoded) if len(answers) == k]
         for i, rewards in zip(group, scorer.score_encoded([encoded[i] for i in group]).tolist()):
@@ -114,7 +119,8 @@ def score_rows(scorer, rows):
     return found
 
 
-def named(row, rewards):
+def named(row, rewards, columns):
+    row = rename_row(row, columns)
     if "chosen" in row:
         return {"reward_chosen": rewards[0], "reward_rejected": rewards[1]}
     return {"reward": rewards[0]} if "response" in row else {"rewards": rewards}

@@ -8,8 +8,7 @@ import tempfile
 from dataclasses import fields
 from pathlib import Path
 
-from safetensors import SafetensorError
-
+from rmtutorial.commands._reading import add_bad_rows, add_columns
 from rmtutorial.files import put_back
 from rmtutorial.places import check_folder, check_space, user_path
 from rmtutorial.recipe import TrainConfig
@@ -28,6 +27,8 @@ def add_arguments(p):
     p.add_argument("--out", required=True, metavar="FOLDER", help="for the reward model; must not hold another one yet")
     p.add_argument("--model", help="folder or Hub id of the SFT model (default: the embedded SmolLM2)")
     p.add_argument("--data", help="preference file or Hub id (default: the bundled pairs)")
+    add_columns(p)
+    add_bad_rows(p)
     p.add_argument("--size", type=int, metavar="N", help="train on the first N pairs (default: all)")
     p.add_argument("--held_out", default="test", metavar="SPLIT", help="to evaluate on, or none (default: test)")
     p.add_argument("--layers", type=int_or_all, default=16, metavar="N", help="keep the first N layers, or all (default: 16)")  # fmt: skip
@@ -65,13 +66,19 @@ def boolean(text):
 
 
 def run(options):
-    from rmtutorial.preferences import load_preferences
-
     config = TrainConfig(**{f.name: getattr(options, f.name) for f in fields(TrainConfig)})
     _check(options, config)
-    pairs = load_preferences(options.data, size=options.size)
-    held_out = None if options.held_out == "none" else load_preferences(options.data, split=options.held_out)
-    _train(options, config, pairs, held_out)
+    _train(options, config, *_read(options))
+
+
+def _read(options):
+    """(pairs to train on, held-out pairs or None); the file is read once, and what is wrong with it said once."""
+    from rmtutorial.preferences import first_pairs, load_splits
+
+    held_out = None if options.held_out == "none" else options.held_out
+    wanted = ["train"] if held_out is None else ["train", held_out]
+    splits = load_splits(options.data, wanted, dict(options.columns), options.bad_rows, divide=held_out is not None)
+    return first_pairs(splits["train"], options.size), splits.get(held_out)
 
 
 def _check(options, config):
@@ -121,7 +128,7 @@ def _saved(rm, history, out):
     """Where the reward model is saved: in `out`, or in a temporary folder, aloud, if its disk has filled meanwhile."""
     try:
         rm.save_pretrained(out)
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
         print(f"--out {out}: {error}; saved elsewhere", file=sys.stderr)
         out = Path(tempfile.mkdtemp(prefix="rmtutorial-")) / "rm"
         rm.save_pretrained(out)

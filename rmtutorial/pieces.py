@@ -1,4 +1,4 @@
-"""What a tokenizer makes of prompts and answers: the text of its chat template, and the ids of many texts at once."""
+"""The ids of many texts at once: each is cut into pieces where that changes no id, and equal pieces are read once."""
 
 import functools
 import re
@@ -7,19 +7,8 @@ from itertools import chain
 from tokenizers import pre_tokenizers
 
 SPACE = re.compile(r" (?=[!-~])(?<=[!-~] )")  # between two ASCII characters that are no spaces themselves
+MARK = "\ufdd0"  # Unicode keeps this code point out of texts; where it stands, a text is always cut
 SHORT = 24  # characters; such a piece is a word that comes again
-
-
-def rendered(tokenizer, prompt, responses):
-    """[the text before an answer, then that of each answer with its prompt]."""
-    messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
-    answers = [{"role": "assistant", "content": response} for response in responses]
-    before = _render(tokenizer, messages, add_generation_prompt=True)
-    return [before, *(_render(tokenizer, [*messages, answer], add_generation_prompt=False) for answer in answers)]
-
-
-def _render(tokenizer, messages, add_generation_prompt):
-    return tokenizer.apply_chat_template(messages, add_generation_prompt=add_generation_prompt, tokenize=False)
 
 
 class PieceTokenizer:
@@ -37,13 +26,16 @@ class PieceTokenizer:
         self.numbers = _numbers(len(tokenizer))
 
     def ids(self, texts):
-        """The ids of every text, as the tokenizer alone gives them, without marks of its own."""
+        """The ids of every text, as the tokenizer alone gives them of what stands between MARKs, without marks of its own."""
         parts = [self.cut(text) for text in texts]
         found = self._ids_of_parts(set(chain.from_iterable(parts)))
         return [list(chain.from_iterable(map(found.__getitem__, cut))) for cut in parts]
 
     def cut(self, text):
-        """Each mark with what follows it, and before them what stands before the first."""
+        """Parts of a text: what stands between MARKs, and of that each mark with what follows it."""
+        return list(chain.from_iterable(map(self._cut_at_marks, text.split(MARK))))
+
+    def _cut_at_marks(self, text):
         parts = self.marks.split(text) if self.marks else [text]
         return [parts[0], *map("".join, zip(parts[1::2], parts[2::2]))]
 
