@@ -10,7 +10,7 @@ import torch
 from tqdm.auto import tqdm
 
 from rmtutorial.grouping import common_prefix, micro_batches, tree_length
-from rmtutorial.rendering import PieceTokenizer, rendered
+from rmtutorial.rendering import PieceTokenizer, collection_paused, rendered
 
 __all__ = [
     "PLAIN_TEMPLATE", "Encoded", "TreeBatch", "answer_tokens", "common_prefix", "drop_identical", "encode",
@@ -57,7 +57,7 @@ def encode_answers(tokenizer, rows, max_length):
     """`encode` for many: of every (prompt, responses) a list of Encoded answers."""
     pieces, encoded = PieceTokenizer(tokenizer), []
     quiet = "TQDM_DISABLE" in os.environ or len(rows) < LONG
-    with tqdm(total=len(rows), desc="encoding", disable=quiet) as bar:
+    with collection_paused(), tqdm(total=len(rows), desc="encoding", disable=quiet) as bar:
         for at in range(0, len(rows), AT_ONCE):
             part = rows[at : at + AT_ONCE]
             texts = [rendered(tokenizer, prompt, responses) for prompt, responses in part]

@@ -1,7 +1,9 @@
 """What a tokenizer makes of prompts and answers: the text of its chat template, and the ids of many texts at once."""
 
 import functools
+import gc
 import re
+from contextlib import contextmanager
 from itertools import chain
 
 from tokenizers import pre_tokenizers
@@ -20,6 +22,18 @@ def rendered(tokenizer, prompt, responses):
 
 def _render(tokenizer, messages, add_generation_prompt):
     return tokenizer.apply_chat_template(messages, add_generation_prompt=add_generation_prompt, tokenize=False)
+
+
+@contextmanager
+def collection_paused():
+    """Without Python's search for circles: among millions of new lists of numbers there are none, and it takes a fifth of the time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 class PieceTokenizer:
