@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 
 from rmtutorial.chat import rendered
 from rmtutorial.grouping import common_prefix, micro_batches, tree_length
-from rmtutorial.pieces import PieceTokenizer
+from rmtutorial.pieces import PieceTokenizer, collection_paused
 
 __all__ = [
     "PLAIN_TEMPLATE", "Encoded", "TreeBatch", "answer_tokens", "common_prefix", "drop_identical", "encode",
@@ -66,7 +66,7 @@ def encode_answers(tokenizer, rows, max_length, names=None):
     pieces, encoded = PieceTokenizer(tokenizer), []
     names = names or [""] * len(rows)
     quiet = "TQDM_DISABLE" in os.environ or len(rows) < LONG
-    with tqdm(total=len(rows), desc="encoding", disable=quiet) as bar:
+    with collection_paused(), tqdm(total=len(rows), desc="encoding", disable=quiet) as bar:
         for at in range(0, len(rows), AT_ONCE):
             part = list(zip(names[at : at + AT_ONCE], rows[at : at + AT_ONCE]))
             texts = [naming(name, rendered, tokenizer, *row) for name, row in part]

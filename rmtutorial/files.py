@@ -7,7 +7,7 @@ import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
-from rmtutorial.places import check_folder, user_path
+from rmtutorial.places import check_folder, is_there, user_path
 
 # Of a model that was saved before: beside the files of a new one they would mislead whoever loads it.
 STALE = ("model*.safetensors", "model.safetensors.index.json", "reward_model.safetensors", "generation_config.json",
@@ -69,7 +69,7 @@ def put_back(folder):
     Whoever reads or writes a folder that `folder_aside` makes calls this first.
     """
     folder = user_path(folder).resolve()
-    if folder.exists() or not folder.parent.is_dir():
+    if is_there(folder) or not is_there(folder.parent):
         return
     for old in folder.parent.glob(f".{glob.escape(folder.name)}{OLD}*/old"):
         old.rename(folder)

@@ -8,7 +8,7 @@ import os
 
 import torch
 from accelerate.state import is_initialized
-from accelerate.utils import DistributedType
+from accelerate.utils import DistributedType, GradientAccumulationPlugin
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
@@ -35,7 +35,7 @@ def recipe_only():
                 f"(--fsdp true) under FSDP2. Unset it, or start `accelerate launch` without --use_{engine.lower()}."
             )
     settled = {} if is_initialized() else {"mixed_precision": "no"}  # another Accelerator's precision cannot be changed
-    return {"dynamo_backend": "no", **settled}
+    return {"dynamo_backend": "no", "gradient_accumulation_plugin": GradientAccumulationPlugin(1), **settled}
 
 
 def prepare(accelerator, rm, config):

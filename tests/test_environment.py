@@ -38,7 +38,7 @@ def assert_same(found, expected):
 
 @pytest.mark.parametrize(
     "name, value",
-    [("GRADIENT_ACCUMULATION_STEPS", "3"), ("MIXED_PRECISION", "bf16"), ("MIXED_PRECISION", "fp16"),
+    [("GRADIENT_ACCUMULATION_STEPS", "3"), ("GRADIENT_ACCUMULATION_STEPS", "auto"), ("MIXED_PRECISION", "bf16"), ("MIXED_PRECISION", "fp16"),
      ("MIXED_PRECISION", "fp8"), ("DYNAMO_BACKEND", "inductor"), ("FP8_BACKEND", "TE"), ("DOWNCAST_BF16", "true"),
      ("USE_CPU", "true")],
 )  # fmt: skip

@@ -154,7 +154,7 @@ def places():
     except OSError as error:
         return Finding("folders", "no temporary folder", [f"{error}. Set TMPDIR to a folder that you may write to."])
     free = shutil.disk_usage(temporary).free
-    finding = Finding("folders", f"{Path.cwd()}; for a while {temporary}, {free / 1e9:.0f} GB free")
+    finding = Finding("folders", f"{Path.cwd()}; temporary: {temporary}, {free / 1e9:.0f} GB free")
     for place, remedy in ((Path.cwd(), "start in a folder of your own"), (temporary, "set TMPDIR to another one")):
         try:
             check_writable(place)

@@ -1,4 +1,6 @@
-"""Encoding and grouping many pairs of HH-RLHF's size: seconds and peak memory, each number of pairs in a process of its own.
+"""Encoding and grouping many pairs of HH-RLHF's size: seconds of one core and peak memory, a process for each number.
+
+The seconds are those that the process itself computed: others on the machine do not count.
 
 Bound: 160,000 pairs (150 prompt tokens, twice 120 answer tokens) in 60 s on one core; memory grows with their number.
 Options: numbers of pairs.
@@ -24,11 +26,11 @@ words = [word for pair in load_preferences() for word in pair.chosen.split()]
 draw = random.Random(0)
 text = lambda: " ".join(draw.choices(words, k=max(5, round(draw.lognormvariate(4.4, 0.5)))))  # 100 words, 120 tokens
 pairs = [PreferencePair(text() + " " + " ".join(draw.choices(words, k=20)), text(), text()) for _ in range(int(sys.argv[1]))]
-before, started = peak(), time.perf_counter()
+before, started = peak(), time.process_time()
 examples = encode_pairs(tokenizer, pairs, 1024)
-encoded = time.perf_counter()
+encoded = time.process_time()
 groups = micro_batches(examples, 2048)
-done = time.perf_counter()
+done = time.process_time()
 tokens = sum(len(answer.ids) - answer.start for both in examples for answer in both) / len(pairs) / 2
 prompt = sum(both[0].start for both in examples) / len(pairs)
 print(f"{len(pairs):7,} pairs ({prompt:.0f} prompt tokens, 2 x {tokens:.0f} answer tokens): "
