@@ -21,6 +21,7 @@ class History:
 
     steps: list = field(default_factory=list)
     evaluations: list = field(default_factory=list)
+    held_out_rewards: object = field(default=None, repr=False, compare=False)  # (N, 2) of the last one; not saved
 
     def to_frame(self):
         """The steps as a pandas table, with held_out_loss and held_out_accuracy where they were measured."""

@@ -75,7 +75,7 @@ def accuracy_interval(right, units):
     there are units.
     """
     right = torch.as_tensor(right, dtype=torch.float64)
-    if len(set(units)) < 2 or (right == right[0]).all():
+    if len(set(units)) < 2 or right.sum() in (0, len(right)):
         return wilson_interval(right.mean().item(), len(set(units)))
     return grouped_interval(right, units)
 

@@ -75,6 +75,7 @@ def train_reward_model(rm, pairs, config=None, held_out=None, resume_from=None, 
             rewards = rm.score_encoded(held_out, cache=cache)  # (N, 2)
         epoch = step / len(batches) * config.epochs
         history.evaluations.append({"step": step, "epoch": epoch, **summary(rewards)})
+        history.held_out_rewards = rewards
 
     if held_out and not history.evaluations:
         evaluate_at(0)

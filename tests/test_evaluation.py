@@ -237,6 +237,7 @@ def test_about_95_of_100_intervals_hold_the_truth():
 def test_where_all_rows_are_right_the_interval_is_wilsons_for_as_many_rows_as_units():
     """A bootstrap of ones has no width, and ten rows of five sets are no proof of perfection."""
     assert accuracy_interval(torch.ones(10), [i // 2 for i in range(10)]) == wilson_interval(1.0, 5)
+    assert accuracy_interval(torch.full((10,), 0.5), [i // 2 for i in range(10)]) == (0.5, 0.5)  # a head of zeros
     with pytest.raises(ValueError, match="one unit alone"):
         grouped_interval(torch.tensor([0.0, 1.0]), ["a", "a"])
 
