@@ -19,7 +19,7 @@ from rmtutorial.data.checks import check_arithmetic, verify
 from rmtutorial.data.datasheet import render
 from rmtutorial.data.simulate import ANNOTATORS, flip_labels, simulated_votes, vote_probability
 from rmtutorial.encoding import encode_pairs
-from rmtutorial.evaluation import wilson_interval
+from rmtutorial.intervals import wilson_interval
 from rmtutorial.preferences import load_preferences
 
 AXES = {
