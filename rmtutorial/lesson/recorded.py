@@ -55,10 +55,14 @@ def folds():
     return {name: report_of(r, torch.zeros(len(pairs), 2), pairs) for name, r in rewards.items()}
 
 
-def mean_gain(reports, head):
-    """(gain in loss, its 95 % interval by set) of several runs of one recipe over `head`, averaged row by row first."""
-    gain = torch.stack([head.losses - report.losses for report in reports]).mean(dim=0)  # (n,)
-    return gain.mean().item(), grouped_interval(gain, units(head.pairs))
+def mean_gain(reports, head, by="group", what="losses"):
+    """(gain, its 95 % interval) of several runs of one recipe over `head`, averaged row by row first.
+
+    Args: by, the unit of the interval; what, "losses" (nats, lower is a gain) or "right" (accuracy).
+    """
+    sign = -1 if what == "losses" else 1
+    gain = torch.stack([sign * (getattr(report, what) - getattr(head, what)) for report in reports]).mean(dim=0)  # (n,)
+    return gain.mean().item(), grouped_interval(gain, units(head.pairs, by))
 
 
 def measures(report):

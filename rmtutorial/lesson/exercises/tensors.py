@@ -37,7 +37,7 @@ def gradient_mistake(function, arguments, expected):
         if not same(gradient, right):
             return (
                 f"the number is right, but its gradient with respect to {name} is {shown(gradient)}, not "
-                f"{shown(right)}; beware of where, whose other branch can still give nan, and of clamp and detach"
+                f"{shown(right)}; beware of where, whose other branch can still give nan, of detach, and of clamp and relu, whose slope at 0 is wrong"
             )
     return None
 

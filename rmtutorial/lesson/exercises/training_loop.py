@@ -53,6 +53,9 @@ def _wrong_weights(features, batches, rates):
         (_loop(features.flip(1), batches, rates), "chosen and rejected are exchanged: rewards[:, 0] are those of the chosen answers"),
         (_loop(features, batches, [1e-3] * len(rates)), "the learning rate never changes: set it in optimizer.param_groups[0] before each step"),
         (_loop(features, batches, [*rates[:1], *rates[:-1]]), "each step has the rate of the step before: set the rate before optimizer.step()"),
+        (_loop(features, batches, rates, late=True), "the rate is set after the step that it is meant for: set it before optimizer.step()"),
+        (_loop(features, batches, [rates[0]] * len(rates)), "every step has the first rate: take rates[t] for step t"),
+        (_loop(features, batches, rates, times=8), "that is the sum over the batch; the loss is the mean"),
         (_loop(features, batches, rates, kind=torch.optim.SGD), "that is plain gradient descent (SGD); AdamW is asked for"),
         (_loop(features, batches[: len(batches) // 2], rates), "only half of the batches were used: does `return` stand inside the loop?"),
         (_loop(features, batches[:1], rates), "only one batch was used: does `return` stand inside the loop?"),
@@ -60,20 +63,23 @@ def _wrong_weights(features, batches, rates):
     ]  # fmt: skip
 
 
-def _loop(features, batches, rates, zero=True, clip=1.0, decay=0.0, kind=torch.optim.AdamW):
+def _loop(features, batches, rates, zero=True, clip=1.0, decay=0.0, kind=torch.optim.AdamW, late=False, times=1):
     """The loop with one thing wrong."""
     w = torch.zeros(features.shape[2], requires_grad=True)
     optimizer = kind([w], lr=1e-3, weight_decay=decay)
     for batch, rate in zip(batches, rates):
         rewards = features[list(batch)] @ w
-        loss = bradley_terry_loss(rewards[:, 0], rewards[:, 1])
+        loss = times * bradley_terry_loss(rewards[:, 0], rewards[:, 1])
         if zero:
             optimizer.zero_grad()
         loss.backward()
         if clip:
             torch.nn.utils.clip_grad_norm_([w], clip)
+        if late:
+            optimizer.step()
         optimizer.param_groups[0]["lr"] = rate
-        optimizer.step()
+        if not late:
+            optimizer.step()
     return w.detach()
 
 

@@ -6,13 +6,17 @@ import matplotlib.pyplot as plt
 
 from rmtutorial.lesson.session import CHOSEN, REJECTED
 
+TOP = 1.5  # of the panels, in nats
+
 
 def panels(runs):
     """Loss of every run, {letter: History}: training batches (running mean) and held-out rows, on one scale."""
     axes = plt.subplots(2, math.ceil(len(runs) / 2), figsize=(10, 4.6), sharey=True)[1]
     for ax, (letter, run) in zip(axes.flat, runs.items()):
         _loss(ax, run)
-        ax.set(title=f"run {letter}", ylim=(0, 1.5))
+        ax.set(title=f"run {letter}", ylim=(0, TOP))
+        if (end := run.evaluations[-1]["loss"]) > TOP:
+            ax.text(run.evaluations[-1]["step"], TOP, f"to {end:.2f}", ha="right", va="top", fontsize=9)
     axes[0, 0].set_ylabel("loss (nats)")
     axes[1, 0].set_ylabel("loss (nats)")
     for ax in axes[1]:

@@ -36,7 +36,7 @@ def loss_and_push(margins):
         ax.plot(x, f(x), color=CHOSEN)
         ax.plot(here, f(here), "o", color=REJECTED, markersize=9, markeredgecolor="black")
         for number, (d, value) in enumerate(zip(here.tolist(), f(here).tolist()), 1):
-            ax.annotate(f"pair {number}: {value:.2f}", (d, value), (8, 8), textcoords="offset points", fontsize=10)
+            ax.annotate(f"pair {number}: {value:.2f}", (d, value), (12, 6), textcoords="offset points", fontsize=10)
         ax.axvline(0, color="black", linestyle=":")
         ax.set(xlabel="margin $\\Delta$: chosen - rejected (logits)", ylabel=label, xlim=(-4, 5.2))
     axes[0].set_title("ranked wrong: it costs")

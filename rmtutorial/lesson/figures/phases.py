@@ -16,7 +16,7 @@ def two_phases(head, history, recorded, gains):
     Args: head, the History of `fit_head`; history, that of the live run; recorded, {name: list of Histories} drawn
         thin behind it; gains, {name: (gain in loss, its 95 % interval)}, from top to bottom.
     """
-    axes = plt.subplots(1, 2, figsize=(10, 4), width_ratios=(3, 2))[1]
+    axes = plt.subplots(1, 2, figsize=(9, 4.2), width_ratios=(3, 2))[1]
     _curves(axes[0], head, history, recorded)
     _forest(axes[1], gains)
     return axes[0]
@@ -35,8 +35,8 @@ def _curves(ax, head, history, recorded):
     ax.axhline(losses[-1], color="black", linewidth=0.8)
     ax.axhline(math.log(2), color="black", linestyle=":")
     ax.axvline(0, color="dimgray", linestyle="--", linewidth=0.8)
-    ax.text(2, 0.7, "the top layers join", fontsize=9, va="bottom")
-    ax.text(-WIDTH, 0.7, "ln 2", fontsize=9, va="bottom")
+    ax.text(2, 0.685, "the top layers join", fontsize=9, va="top")
+    ax.text(len(history.steps), 0.685, "ln 2", fontsize=9, va="top", ha="right")
     steps = [step for step in range(0, len(history.steps) + 1, 25)]
     ax.set_xticks([-WIDTH / 2, *steps], [f"{len(head.steps)} iterations", *map(str, steps)])
     ax.set(xlabel="the head alone, then steps of training", ylabel="loss (nats)", title="Loss over both phases")

@@ -58,8 +58,8 @@ def margins_and_offset(before, after, means):
     axes = plt.subplots(1, 2, figsize=(10, 3.6))[1]
     margin_histogram(before, after, axes[0])
     for (name, history), style, color in zip(means.items(), ("-", "--"), (CHOSEN, "black")):
-        axes[1].plot(history.to_frame()["reward_mean"], style, color=color, label=name)
+        axes[1].plot(history.to_frame()["reward_mean"].ewm(span=20).mean(), style, color=color, label=name)
     axes[1].axhline(0, color="black", linestyle=":")
-    axes[1].set(xlabel="step", ylabel="mean reward of a batch (logits)", title="The offset, which the loss leaves open")
+    axes[1].set(xlabel="step", ylabel="mean reward, running (logits)", title="The offset, which the loss leaves open")
     axes[1].legend(frameon=False)
     return axes[0]
