@@ -35,10 +35,10 @@ def _curves(ax, head, history, recorded):
     ax.axhline(losses[-1], color="black", linewidth=0.8)
     ax.axhline(math.log(2), color="black", linestyle=":")
     ax.axvline(0, color="dimgray", linestyle="--", linewidth=0.8)
-    ax.text(2, 0.685, "the top layers join", fontsize=9, va="top")
+    ax.text(2, 0.02, "the top layers join", fontsize=9, transform=ax.get_xaxis_transform())
     ax.text(len(history.steps), 0.685, "ln 2", fontsize=9, va="top", ha="right")
     steps = [step for step in range(0, len(history.steps) + 1, 25)]
-    ax.set_xticks([-WIDTH / 2, *steps], [f"{len(head.steps)} iterations", *map(str, steps)])
+    ax.set_xticks([-WIDTH / 1.6, *steps], [f"{len(head.steps)} of Newton", *map(str, steps)])
     ax.set(xlabel="the head alone, then steps of training", ylabel="loss (nats)", title="Loss over both phases")
     legend_below(ax, columns=2)
 
