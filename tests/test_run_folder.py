@@ -97,7 +97,7 @@ def test_a_run_that_only_ctrl_c_saves_is_kept_beside_another_ones_checkpoint(pai
     for number, text, other in zip((2, 3), said, others):
         folder = f"{config.checkpoint_dir}-{number}"
         assert f"resume_from={folder!r}" in text and folder in capsys.readouterr().err + text
-        assert len(train_reward_model(reward_model(), pairs, other, resume_from=folder).steps) == 6
+        assert train_reward_model(reward_model(), pairs, other, resume_from=folder).steps[-1]["epoch"] == other.epochs
     assert files_of(config.checkpoint_dir) == before
 
 
