@@ -119,20 +119,20 @@ def test_a_stopped_dpo_run_goes_on_to_the_same_weights(pairs, tmp_path):
 
 def history_at_3(pairs, config, kept):
     """The checkpoint that a run of the same settings leaves after step 3."""
-    import rmtutorial.training as training
+    import rmtutorial.training_run as training_run
 
     saved = []
-    original = training.save_checkpoint
+    original = training_run.save_checkpoint
 
     def save_once(folder, *arguments):
         if not saved:
             saved.append(original(kept, *arguments))
 
-    training.save_checkpoint = save_once
+    training_run.save_checkpoint = save_once
     try:
         train_dpo(Policy(*tiny_sft("llama")), pairs, config)
     finally:
-        training.save_checkpoint = original
+        training_run.save_checkpoint = original
 
 
 def test_a_trained_policy_cannot_resume_as_its_own_reference(pairs, tmp_path):
