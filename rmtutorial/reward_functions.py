@@ -95,7 +95,7 @@ def _numbers(values, rows):
             f"the reward function returned {' x '.join(map(str, shape))} for {len(rows)} answers, the first of them "
             f"{_for(*rows[0])}: it must return one number for each"
         )
-    found = []
+    values, found = values.detach() if torch.is_tensor(values) else values, []
     for value, row in zip(values, rows):
         try:
             found.append(float(value))
