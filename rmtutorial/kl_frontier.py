@@ -45,10 +45,10 @@ def atoms_kl(p, n):
 def best_of_n_kl(proxy, labels, ns):
     """KL, in nats, of best of n from the reference, equal texts taken as one: exact for the pool as the reference.
 
-    The n draws are with replacement here, as a language model draws: the pool is read as a distribution of texts, in
-    which a text that was sampled c times has probability c / N. (Without replacement even best of 2 could not take the
-    same text twice.) As an estimate for the model it is somewhat low, the more the nearer n is to N: never above
-    log N, and for N = n = 64 without any repeat .04 nats below `kl_bound`. The truth lies between the two.
+    The n draws are with replacement here: the pool is read as a distribution of texts, in which a text that was sampled
+    c times has probability c / N, and which may write the same text again, as a language model may. As an estimate for
+    the model it is somewhat low, the more the nearer n is to N: never above log N, and for N = n = 64 without any
+    repeat .04 nats below `kl_bound`. The truth lies between the two.
 
     Args: proxy (P, N); labels (P, N), the same number for equal texts of a prompt (`text_labels`); ns, K numbers up to N.
     Returns: (P, K) float64, nats.
