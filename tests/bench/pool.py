@@ -149,7 +149,7 @@ def score():
         about["accuracy"]["panda, of its own held-out rows"] = evaluate(human, read(PANDALM / "heldout.jsonl")).accuracy
         about["accuracy"]["panda"] = evaluate(human, recorded.judged_rows()).accuracy
     judges |= {"logprob": pool["logprobs"].sum(-1), "length": pool["lengths"].float()}
-    small = {f"layer {layers}, {size} pairs": s for layers in (16, 4) for size, s in proxies(layers).items()}
+    small = {f"head_{layers}_{size}": s for layers in (16, 4) for size, s in proxies(layers).items()}
     save_file(
         {**{name: values.float().contiguous() for name, values in judges.items()}, "text": text_labels(words).int(),
          **{name: values[..., : ANSWERS].half().contiguous() for name, values in small.items()}},
