@@ -13,7 +13,7 @@ from transformers.masking_utils import sdpa_mask
 TREE = "rmtutorial_tree"
 
 
-def tree_attention(module, query, key, value, attention_mask, trees=None, places=None, **kwargs):
+def tree_attention(module, query, key, value, attention_mask, trees=None, places=None, writing=None, **kwargs):
     """Scaled dot-product attention within each tree; without `trees`, the ordinary one of transformers.
 
     Args:
@@ -23,6 +23,10 @@ def tree_attention(module, query, key, value, attention_mask, trees=None, places
     Returns: (1, N, heads, D), and None for the attention weights, which are never written out.
     Raises: NotImplementedError for attention that this cannot do, rather than a wrong score.
     """
+    if writing is not None and trees is None:
+        return writing.attend(module, query, key, value, kwargs["scaling"]), None
+    if writing is not None:
+        writing.keep_prompts(module, key, value)
     if trees is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
     lengths = [mask.shape[-1] for mask in trees]

@@ -35,23 +35,25 @@ def units(pairs, by="group"):
 def bootstrap_means(values, units, draws=10_000, seed=0):
     """Means of `values` when whole units are drawn anew, with replacement (Davison & Hinkley 1997, section 3.8).
 
-    Args: values (n,) float; units, n labels; draws, how often; seed of the drawing.
-    Returns: (draws,) float64.
+    Args: values (n,) float, or (n, K) for K means at once; units, n labels; draws, how often; seed of the drawing.
+    Returns: (draws,) or (draws, K) float64.
     """
     values = torch.as_tensor(values, dtype=torch.float64)
+    columns = values.reshape(len(values), -1)  # (n, K)
     number = {unit: i for i, unit in enumerate(dict.fromkeys(units))}
     of = torch.tensor([number[unit] for unit in units])  # (n,)
     G = len(number)
-    totals = torch.zeros(G, 2, dtype=torch.float64)
-    totals.index_add_(0, of, torch.stack([values, torch.ones_like(values)], dim=1))  # sum and rows of each unit
+    totals = torch.zeros(G, columns.shape[1] + 1, dtype=torch.float64)
+    totals.index_add_(0, of, torch.cat([columns, torch.ones(len(columns), 1)], dim=1))  # sums and rows of each unit
     generator = torch.Generator().manual_seed(seed)
     block = max(1, 2_000_000 // G)  # draws at a time, for memory
     means = []
     for start in range(0, draws, block):
         picks = torch.randint(G, (min(block, draws - start), G), generator=generator)
-        sums, rows = totals[picks].sum(dim=1).unbind(1)  # (block,) each
-        means.append(sums / rows)
-    return torch.cat(means)
+        times = torch.zeros(picks.shape, dtype=torch.float64).scatter_add_(1, picks, torch.ones(picks.shape).double())
+        sums = times @ totals  # (block, K + 1)
+        means.append(sums[:, :-1] / sums[:, -1:])
+    return torch.cat(means).reshape(draws, *values.shape[1:])
 
 
 def grouped_interval(values, units):
@@ -62,10 +64,16 @@ def grouped_interval(values, units):
     With few units (say, below 20) it is somewhat too narrow itself (Cameron, Gelbach & Miller 2008).
     Raises: ValueError for fewer than two units.
     """
+    low, high = grouped_intervals(values, units)
+    return low.item(), high.item()
+
+
+def grouped_intervals(values, units):
+    """The ends of `grouped_interval` for each column of values (n, K), from the same draws: (K,) and (K,) float64."""
     if len(set(units)) < 2:
         raise ValueError("one unit alone: there is nothing that varies, so no interval")
-    low, high = torch.quantile(bootstrap_means(values, units), torch.tensor([0.025, 0.975], dtype=torch.float64))
-    return low.item(), high.item()
+    ends = torch.tensor([0.025, 0.975], dtype=torch.float64)
+    return tuple(torch.quantile(bootstrap_means(values, units), ends, dim=0))
 
 
 def accuracy_interval(right, units):

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 import torch
 import torch.nn.functional as F
 
-from rmtutorial.chat import chat_ids
-from rmtutorial.encoding import PLAIN_TEMPLATE, Encoded, answer_tokens
+from rmtutorial.encoding import PLAIN_TEMPLATE, answer_tokens
 from rmtutorial.features import checksum, example_key
 from rmtutorial.refusals import check_language_model, check_tokenizer
+from rmtutorial.sampling import sample
 from rmtutorial.saved_folder import save_folder
 from rmtutorial.scorer import PairScorer
 
@@ -158,27 +158,10 @@ class Policy(PairScorer):
         """KL(pi || pi_ref) along the answers of N encoded examples, (N, K), float32 on the CPU."""
         return self._in_micro_batches(self.kl, examples)
 
-    @torch.no_grad()
     def sample(self, prompts, max_new_tokens=48, temperature=1.0, seed=0):
-        """Let the model write one answer to each prompt (text), all at once.
-
-        Args: max_new_tokens; temperature, 0 for the most probable token each time; seed of the sampling.
-        Returns: a list of Encoded; `text` turns one into words.
-        """
-        messages = [[{"role": "user", "content": prompt}] for prompt in prompts]
-        ids = [chat_ids(self.tokenizer, talk, add_generation_prompt=True) for talk in messages]
-        inputs = self.tokenizer.pad({"input_ids": ids}, padding_side="left", return_tensors="pt").to(self.device)
-        choice = {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature else {"do_sample": False}
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            written = self.lm.generate(
-                **inputs, max_new_tokens=max_new_tokens, pad_token_id=self.tokenizer.pad_token_id, **choice
-            )
-        start = inputs["input_ids"].shape[1]
-        return [
-            _encoded(row[:start][mask.bool()].tolist(), row[start:].tolist(), self.tokenizer.eos_token_id)
-            for row, mask in zip(written, inputs["attention_mask"])
-        ]
+        """Let the model write one answer to each prompt, a list of Encoded; arguments as of `sampling.sample`."""
+        samples = sample(self.lm, self.tokenizer, prompts, 1, max_new_tokens, temperature, seed)
+        return [answer for (answer,) in samples.encoded]
 
     def text(self, encoded):
         """The words of an encoded answer, without the end mark."""
@@ -187,12 +170,6 @@ class Policy(PairScorer):
     def save_pretrained(self, folder):
         """Save as an ordinary causal language model (safetensors) with its tokenizer, aside first, then renamed."""
         save_folder(folder, self.lm, self.tokenizer)
-
-
-def _encoded(prompt_ids, new_ids, eos_id):
-    """Cut what was written after its end mark (the rest is padding)."""
-    end = new_ids.index(eos_id) + 1 if eos_id in new_ids else len(new_ids)
-    return Encoded(prompt_ids + new_ids[:end], len(prompt_ids))
 
 
 @torch.no_grad()

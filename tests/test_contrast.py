@@ -7,7 +7,10 @@ import torch
 from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 
+from rmtutorial.best_of_n import gains
+from rmtutorial.kl_frontier import best_of_n_frontier, kl_bound
 from rmtutorial.lesson import figures, session, widgets
+from rmtutorial.overoptimization import fit_gao
 
 WEAK = {"#E69F00", "#56B4E9", "#F0E442"}  # of OKABE_ITO, below 3 to 1 on white
 
@@ -31,6 +34,24 @@ def made():
         "margin_histogram": figures.results.margin_histogram(torch.randn(9), torch.randn(9)),
         "tree_mask": figures.packing.tree_mask(torch.ones(6, 6).tril(), {"prompt": 2, "chosen": 2, "rejected": 2}),
         "layer_sweep": figures.layers.layer_sweep(sweep, 2),
+        **of_best_of_n(),
+    }
+
+
+def of_best_of_n():
+    gold, ns = torch.randn(5, 16), [1, 2, 4]
+    judges = {f"judge {i}": gains(gold, gold + torch.randn(5, 16), ns) for i in range(7)}
+    policies = {name: best_of_n_frontier(gold, gold, ns) for name in "abcdefg"}
+    kl = torch.tensor([kl_bound(n) for n in ns])
+    curves = {"25 pairs": torch.rand(3, 3), "50 pairs": torch.rand(3, 3)}
+    fits = {"25 pairs": fit_gao(kl, kl.sqrt() - 0.6 * kl), "50 pairs": fit_gao(kl, kl.sqrt())}
+    return {
+        "gain_curves": figures.best_of_n.gain_curves(ns, judges),
+        "frontier": figures.best_of_n.frontier(policies),
+        "proxy_sizes": figures.best_of_n.proxy_sizes(kl, curves, fits),
+        "tails": figures.best_of_n.tails(ns, curves),
+        "pick": widgets.best_of_n.render_pool(["a"], [["b"] * 16], gold, gold, 0, 2)[0],
+        "tilt": widgets.best_of_n.render_tilt(gold, gold, 1.0)[0],
     }
 
 

@@ -3,6 +3,7 @@
 import ast
 import inspect
 import itertools
+import math
 import random
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +13,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from rmtutorial.best_of_n import best_of_n, within_prompt_spread
+from rmtutorial.kl_frontier import atoms_kl
 from rmtutorial.lesson.exercises import Wrong, all_exercises, check, hint, log_clinic, solution, training_loop
 from rmtutorial.losses import bradley_terry_loss, dpo_loss
 
@@ -146,6 +149,77 @@ def right_for_rm(*dpo):
 def zeroing_the_argument(logprobs, n):
     logprobs[: n - 1] = 0
     return logprobs.sum()
+
+
+def best_of(weights):
+    """Exercise 5.1 with weights (N,) of the samples in ascending order of proxy: (N, n) -> weights."""
+
+    def expected(proxy, gold, n):
+        return (weights(len(proxy), n) * gold[proxy.argsort(stable=True)]).sum()
+
+    return expected
+
+
+def binomial(N, n):
+    return torch.tensor([math.comb(i - 1, n - 1) / math.comb(N, n) for i in range(1, N + 1)])
+
+
+def with_replacement(N, n):
+    i = torch.arange(1, N + 1)
+    return (i / N) ** n - ((i - 1) / N) ** n
+
+
+def integer_counts(N, n):
+    return torch.tensor([math.comb(i - 1, n - 1) for i in range(1, N + 1)]) / math.comb(N, n)
+
+
+def ties_to_the_first(proxy, gold, n):
+    order = proxy.flip(0).argsort(stable=True)
+    return (binomial(len(proxy), n) * gold.flip(0)[order]).sum()
+
+
+def weight_of_the_lowest_place(proxy, gold, n):
+    weights, lower = binomial(len(proxy), n), (proxy < proxy[:, None]).sum(1)
+    return (weights[lower] * gold).sum()
+
+
+def listing_the_subsets(proxy, gold, n):
+    found = []
+    for subset in itertools.combinations(range(len(proxy)), n):
+        p, g = proxy[list(subset)], gold[list(subset)]
+        found.append(g[p == p.max()].mean())
+    return torch.stack(found).mean()
+
+
+def drawing_subsets(proxy, gold, n):
+    draws = torch.rand(200, len(proxy)).argsort(1)[:, :n]
+    return gold[draws.gather(1, proxy[draws].argmax(1, keepdim=True))].mean()
+
+
+def stably(proxy, gold, n):
+    """By the falling ratio F(k - 1) = F(k) (k - n) / k, and equal scores averaged."""
+    F, k = [1.0], len(proxy)
+    while k:
+        F.insert(0, F[0] * max(0, k - n) / k)
+        k -= 1
+    total = 0.0
+    for score in proxy.unique():
+        lower, upto = int((proxy < score).sum()), int((proxy <= score).sum())
+        total += (F[upto] - F[lower]) * gold[proxy == score].mean()
+    return total
+
+
+def picks(p, n):
+    F = p.cumsum(0)
+    return F**n - (F - p) ** n
+
+
+def naive_kl(p, n):
+    return (picks(p, n) * (picks(p, n) / p).log()).sum()
+
+
+def exponentials(proxy, beta):
+    return (proxy / beta).exp()
 
 
 def loop_with(**fault):
@@ -390,6 +464,83 @@ WRONG = {
         (lambda logprobs, n: logprobs[-5:].sum(), "right if 3 of 8 tokens are the prompt; if 5 of 8 are"),
         (lambda logprobs, n: logprobs[n - 1 :].sum(0, keepdim=True), r"it gave \[-124\.0\] of shape \(1,\), not -124"),
     ],
+    "5.1": [
+        (best_of(with_replacement), "with replacement, which is biased low"),
+        (lambda p, g, n: g.sum() * n / len(g), "how often a sample is among the n drawn"),
+        (lambda p, g, n: g.mean(), "every sample has the same weight"),
+        (best_of(lambda N, n: binomial(N, n).flip(0)), "order is reversed"),
+        (lambda p, g, n: solutions.expected_gold(-p, g, n), "order is reversed"),
+        (lambda p, g, n: solutions.expected_gold(g, g, n), "chosen by gold"),
+        (lambda p, g, n: solutions.expected_gold(p, p, n), "proxy's own score"),
+        (best_of(binomial), r"goes to the last of them"),
+        (ties_to_the_first, r"goes to the first of them"),
+        (lambda p, g, n: solutions.expected_gold(p + 1e-4 * g, g, n), "goes to the highest gold of them"),
+        (lambda p, g, n: solutions.expected_gold(p - 1e-4 * g, g, n), "goes to the lowest gold of them"),
+        (weight_of_the_lowest_place, "each of the equal ones has that of the lowest place"),
+        (lambda p, g, n: (binomial(len(p), n) * g).sum(), "gold still in the order of the samples"),
+        (lambda p, g, n: g[p.argmax()], "best of all N, whatever n is"),
+        (lambda p, g, n: g[:n][p[:n].argmax()], "that is one draw"),
+        (lambda p, g, n: g[p.argsort()[-n:]].mean(), "mean over the n best by proxy"),
+        (best_of(lambda N, n: binomial(N, n) * math.comb(N, n)), "divide by how many draws"),
+        (best_of(lambda N, n: binomial(N, 3)), r"right for n = 3; for n = 1 it gave .* a best of 1 is any sample"),
+        (best_of(lambda N, n: binomial(5, n) if N == 5 else torch.ones(N)), "with three equal ones it gave"),
+        (drawing_subsets, "it draws at random"),
+        (listing_the_subsets, "count, do not list them"),
+        (lambda p, g, n: stably(p, g, n) if len(p) < 9 else float("nan"), r"best 100 of 512 it gave nan, .*overflow"),
+        (lambda p, g, n: binomial(len(p), n) * g[p.argsort()], "sum them"),
+        (lambda p, g, n: solutions.expected_gold(p, g, n)[None], r"in a tensor of shape \(1,\)"),
+    ],
+    "5.2": [
+        (lambda p, n: math.log(n), "log n is not reached"),
+        (lambda p, n: math.log(n) - (n - 1) / n, "that is the bound"),
+        (lambda p, n: math.log(len(p)), "log K is what no n can exceed"),
+        (naive_kl, r"for n = 5000 it gave nan, .* 0 log 0 = 0"),
+        (lambda p, n: (p * (p / picks(p, n)).log()).sum(), "the other direction"),
+        (lambda p, n: (picks(p, n) * picks(p, n).log()).sum(), "the reference is missing"),
+        (lambda p, n: naive_kl(p, n) / math.log(2), "in bits"),
+        (lambda p, n: -naive_kl(p, n), "upside down"),
+        (lambda p, n: solutions.kl_of_best(p.flip(0), n), "worst of n"),
+        (lambda p, n: naive_kl(p, n) / len(p), "mean over the texts"),
+        (lambda p, n: picks(p, n), "their KL from p"),
+        (lambda p, n: picks(p, n) * (picks(p, n) / p).log(), "one term for each text"),
+        (lambda p, n: solutions.kl_of_best(torch.full_like(p, 1 / len(p)), n), "KL for equally frequent texts"),
+        (lambda p, n: solutions.kl_of_best(p, 3), "for 4 other shares or n = 1 it gave"),
+        (lambda p, n: solutions.kl_of_best(p, n)[None], r"in a tensor of shape \(1,\)"),
+    ],
+    "5.3": [
+        (lambda proxy, beta: (proxy * beta).softmax(1), "beta is upside down"),
+        (
+            lambda proxy, beta: exponentials(proxy, beta) / exponentials(proxy, beta).sum(1, keepdim=True),
+            r"with \+1000 on every score it gave .*nan.* take each prompt's maximum off",
+        ),
+        (
+            lambda proxy, beta: ((proxy - proxy.max()) / beta).flatten().softmax(0).view(proxy.shape),
+            "over the whole batch",
+        ),
+        (lambda proxy, beta: (proxy / beta).softmax(0), "over the prompts"),
+        (lambda proxy, beta: proxy.softmax(1), "beta is missing"),
+        (lambda proxy, beta: (-proxy / beta).softmax(1), "the sign"),
+        (exponentials, "divide by Z"),
+        (lambda proxy, beta: (proxy / beta).softmax(1) * proxy.shape[1], "ratio to the reference"),
+        (lambda proxy, beta: (proxy / beta).log_softmax(1), "logarithms of the weights"),
+        (lambda proxy, beta: F.one_hot(proxy.argmax(1), proxy.shape[1]), "all weight is on the best sample"),
+        (lambda proxy, beta: (proxy / 0.5).softmax(1), r"for \(2, 3\) scores and beta 2.0 it gave"),
+        (lambda proxy, beta: (proxy / beta).softmax(1).double(), "returns float64 for float32 scores"),
+    ],
+    "5.4": [
+        (lambda picked, gold: (picked - gold.mean(1)).mean() / gold.std(), "that spread is over all prompts"),
+        (lambda picked, gold: (picked - gold.mean(1)).mean() / gold.var(1, correction=0).mean().sqrt(), "with N - 1"),
+        (lambda picked, gold: picked.mean() / gold.var(1).mean().sqrt(), "best of 1 is not subtracted"),
+        (lambda picked, gold: ((picked - gold.mean(1)) / gold.std(1)).mean(), "divided by its own spread"),
+        (lambda picked, gold: (picked - gold.mean(1)).mean() / gold.std(1).mean(), "mean of the standard deviations"),
+        (lambda picked, gold: (picked - gold.mean(1)).mean(), "gold's own unit"),
+        (lambda picked, gold: (picked - gold.mean(1)).mean() / gold.var(1).mean(), "divided by the variance"),
+        (lambda picked, gold: (picked - gold.mean(1)) / gold.var(1).mean().sqrt(), "asked is their mean"),
+        (lambda picked, gold: solutions.gain_in_spreads(picked, gold) * 3, "summed over the prompts"),
+        (lambda picked, gold: solutions.gain_in_spreads(-picked, -gold), "the sign"),
+        (lambda picked, gold: (picked - gold.mean(1)).sum() / 3 / gold.var(1).mean().sqrt(), r"for \(2, 4\) others"),
+        (lambda picked, gold: (picked - gold.max(1).values).mean() / gold.var(1).mean().sqrt(), "with the best sample"),
+    ],
 }
 CASES = [(key, function, message) for key, cases in WRONG.items() for function, message in cases]
 
@@ -516,6 +667,22 @@ RIGHT = {
         lambda logprobs, n: logprobs.sum() - logprobs[: n - 1].sum(),
         lambda logprobs, n: logprobs[torch.arange(len(logprobs)) >= n - 1].sum(),
         lambda logprobs, n: logprobs[n - 1 :].sum().item(),
+    ],
+    "5.1": [stably, lambda p, g, n: best_of_n(p[None], g[None], [n])[0, 0], lambda p, g, n: stably(p, g, n).item()],
+    "5.2": [
+        atoms_kl,
+        lambda p, n: sum(a * math.log(a / b) for a, b in zip(picks(p, n).tolist(), p.tolist()) if a > 0),
+    ],
+    "5.3": [
+        lambda proxy, beta: torch.stack([(row / beta).softmax(0) for row in proxy]),
+        lambda proxy, beta: (
+            exponentials(proxy - proxy.amax(1, True), beta)
+            / exponentials(proxy - proxy.amax(1, True), beta).sum(1, True)
+        ),
+    ],
+    "5.4": [
+        lambda picked, gold: (picked.mean() - gold.mean()) / within_prompt_spread(gold),
+        lambda picked, gold: (picked.mean() - gold.mean()) / gold.std(1).square().mean() ** 0.5,
     ],
 }
 
