@@ -1,4 +1,4 @@
-"""Exercises 5.1 and 5.4: what the best of n by one judge is worth to another, and the unit of that gain."""
+"""Exercises 5.1 and 5.2: what the best of n by one judge is worth to another, and the unit of that gain."""
 
 import inspect
 from math import comb
@@ -154,7 +154,7 @@ def _wrong_gains(picked, gold):
     ]  # fmt: skip
 
 
-EXERCISES["5.4"] = Exercise(
+EXERCISES["5.2"] = Exercise(
     gain_in_spreads,
     hints=(
         "A sample at random has the mean of its prompt: gold.mean(dim=1).",

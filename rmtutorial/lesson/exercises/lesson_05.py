@@ -69,7 +69,7 @@ def _wrong_kls(p, n):
     ]  # fmt: skip
 
 
-EXERCISES["5.2"] = Exercise(
+EXERCISES["5.3"] = Exercise(
     kl_of_best,
     hints=(
         "The best of n is text k or a worse one if all n draws are: F(k)^n, with F the cumulated shares.",
@@ -123,7 +123,7 @@ def _wrong_tilts(proxy, beta):
     ]  # fmt: skip
 
 
-EXERCISES["5.3"] = Exercise(
+EXERCISES["5.4"] = Exercise(
     tilt,
     hints=(
         "pi* is the reference times exp(r / beta), normalized; on the pool the reference has the same weight for each sample.",
