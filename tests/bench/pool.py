@@ -40,8 +40,8 @@ SIZES, SEEDS = (25, 100, 400), 8  # gold-labelled pairs of a small proxy; its su
 
 
 def prompts():
-    """Every so many of the distinct prompts of the held-out rows."""
-    distinct = list(dict.fromkeys(pair.prompt for pair in recorded.judged_rows()))
+    """Every so many of the distinct prompts of the held-out rows; those of several turns are left out."""
+    distinct = list(dict.fromkeys(p.prompt for p in recorded.judged_rows() if isinstance(p.prompt, str)))
     return distinct[:: len(distinct) // PROMPTS][:PROMPTS]
 
 
