@@ -112,7 +112,7 @@ JUDGED = torch.tensor([[1.0, 2.0, 4.0, 0.0], [8.0, 9.0, 12.0, 9.5], [-2.0, -2.5,
 
 
 def gain_in_spreads(picked, gold):
-    """Mean gain of picks (P,) over a random sample, in spreads; gold (P, N) is the pool's: a scalar."""
+    """Mean gain of picks (P,) over a random sample, in spreads; gold (P, N) of all: a scalar."""
     spread = gold.var(dim=1).mean().sqrt()
     return (picked - gold.mean(dim=1)).mean() / spread
 
