@@ -20,12 +20,14 @@ def tree_attention(module, query, key, value, attention_mask, trees=None, places
         query: (1, heads, N, D); key, value: (1, key/value heads, N, D).
         trees: one bool mask (1, 1, T, T) for each example, in the order of the packed tokens; the T add up to N.
         places: (1, N) int64, the position of each token in its own answer: a sliding window counts these.
+        writing: a GroupCache, of answers that are being written: with `trees` it keeps the prompts' keys and values,
+            without them each of the N tokens is the next one of an answer.
     Returns: (1, N, heads, D), and None for the attention weights, which are never written out.
     Raises: NotImplementedError for attention that this cannot do, rather than a wrong score.
     """
-    if writing is not None and trees is None:
-        return writing.attend(module, query, key, value, kwargs["scaling"]), None
     if writing is not None:
+        if trees is None:
+            return writing.attend(module, query, key, value, kwargs["scaling"]), None
         writing.keep_prompts(module, key, value)
     if trees is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)

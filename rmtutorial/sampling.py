@@ -84,9 +84,9 @@ def sample(lm, tokenizer, prompts, group=8, max_new_tokens=48, temperature=1.0, 
                 tokens[at], logprobs[at], lengths[at], kept = written
                 blocks.append(kept)
             states += [(of[0][0], torch.cat([new for _, new in of])) for of in zip(*blocks)]
-    samples = Samples(list(prompts), ids, tokens, lengths, logprobs, finished=None)
-    samples.finished = torch.isin(tokens.gather(2, lengths[..., None] - 1)[..., 0], ends)  # (P, G)
-    pad = ends[-1] if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    finished = torch.isin(tokens.gather(2, lengths[..., None] - 1)[..., 0], ends)  # (P, G)
+    samples = Samples(list(prompts), ids, tokens, lengths, logprobs, finished)
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else max(ends.tolist(), default=0)
     samples.ids = tokens.where(samples.mask, pad)
     if states:
         samples.states = [packed_states(*kept, answers) for kept, answers in zip(states, samples.encoded)]
@@ -106,9 +106,8 @@ def write_together(lm, prompts, luck, ends, temperature, states_below=None):
     cache = GroupCache([len(ids) for ids in prompts], g, L, lm.device)
     last, entering = read_prompts(lm, prompts, cache, states_below)  # (p, H): each prompt is read once
     if entering is not None:
-        below = [
-            (of_prompt, of_prompt.new_zeros(g, L, entering.shape[-1])) for of_prompt in entering.split(cache.lengths)
-        ]
+        of_prompts, of_answers = entering.split(cache.lengths), entering.new_zeros(p * g, L, entering.shape[-1])
+        below = list(zip(of_prompts, of_answers.view(p, g, L, -1)))
     logits = head(last).repeat_interleave(g, dim=0)  # (p g, V)
     for t in range(L):
         rows = cache.rows  # (M,), the answers that are not finished
@@ -121,8 +120,7 @@ def write_together(lm, prompts, luck, ends, temperature, states_below=None):
             break
         last, entering = read_tokens(lm, drawn[go_on], cache, states_below)  # (M, H)
         if entering is not None:
-            for row, state in zip(cache.rows.tolist(), entering):
-                below[row // g][1][row % g, t] = state
+            of_answers[cache.rows, t] = entering  # the states of the tokens that were drawn
         logits = head(last)  # (M, V)
     return tokens.view(p, g, L), logprobs.view(p, g, L), lengths.view(p, g), below
 
@@ -148,7 +146,7 @@ def end_marks(lm, tokenizer):
     """The ids that end an answer: the tokenizer's end mark, and those of the model's generation settings."""
     more = lm.generation_config.eos_token_id if lm.generation_config is not None else None
     more = more if isinstance(more, list) else [more]
-    return torch.tensor(sorted({x for x in [*more, tokenizer.eos_token_id] if x is not None}))
+    return torch.tensor(sorted({x for x in [*more, tokenizer.eos_token_id] if x is not None}), dtype=torch.long)
 
 
 def packed_states(of_prompt, of_answers, answers):

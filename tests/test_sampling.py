@@ -236,3 +236,11 @@ def test_chat_messages_are_prompts_too():
     lm, tokenizer = tiny_sft("llama")
     talk = [{"role": "user", "content": "Why?"}]
     assert sample(lm, tokenizer, ["Why?"], 2, 4).ids.equal(sample(lm, tokenizer, [talk], 2, 4).ids)
+
+
+def test_without_any_end_mark_every_answer_is_cut():
+    """Neither tokenizer nor model names an end mark or a pad token: L tokens each, none of them finished."""
+    lm, tokenizer = tiny_sft("llama")
+    lm.generation_config.eos_token_id = tokenizer.eos_token = tokenizer.pad_token = None
+    samples = sample(lm, tokenizer, PROMPTS, group=2, max_new_tokens=5)
+    assert (samples.lengths == 5).all() and not samples.finished.any()

@@ -4,7 +4,7 @@
 
 reward    the reward model of notebook 03, by the same recipe and seed (out/reward_model, if it is there)
 sample    24 held-out prompts, 256 answers of at most 24 tokens to each, by the untrained language model
-gold      another reward model of the same make, trained on every bundled row (the prompts of the pool among them)
+gold      another reward model of the same make, trained on train, test, ood and rank4 (the pool's prompts are among them)
 panda     a judge of another make: all 30 layers, mean pooling, a head fitted on human labels (PandaLM's,
           in ../shared/data/pandalm: not part of the project; the step is left out where they are absent)
 score     all of them on all answers, and small proxies: heads on states of layer 16 or 4, fitted on a few gold-labelled pairs
