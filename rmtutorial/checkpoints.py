@@ -22,19 +22,23 @@ from rmtutorial.run_folder import REMEDY, saved_run
 MAY_CHANGE = (
     "checkpoint_dir", "checkpoint_every", "eval_every", "micro_batch_tokens", "cache", "compile", "fsdp",
 )  # fmt: skip  # without another result
+UPDATES = "updates"  # the setting that says how often the optimizer moves in one step; where there is none, once
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # of AdamW, for each weight
 
 
-def fingerprint(rm, pairs, config):
-    """What a run depends on, as a dict of plain values: settings, pairs, and the part of the model that stays fixed."""
-    texts = 0  # crc32 of repr([(prompt, chosen, rejected), ...]), a pair at a time: the whole text may be large
-    for number, pair in enumerate(pairs):
-        texts = zlib.crc32(f"{', ' if number else '['}{(pair.prompt, pair.chosen, pair.rejected)!r}".encode(), texts)
+def fingerprint(rm, config, name, rows):
+    """What a run depends on, as a dict of plain values: settings, data, and the part of the model that stays fixed.
+
+    Args: name, of the data ("the pairs"); rows, what the run reads of each of them, as plain values.
+    """
+    texts = 0  # crc32 of repr([row, ...]), a row at a time: the whole text may be large
+    for number, row in enumerate(rows):
+        texts = zlib.crc32(f"{', ' if number else '['}{row!r}".encode(), texts)
     settings = {key: value for key, value in asdict(config).items() if key not in MAY_CHANGE}
     trained = {name: list(p.shape) for name, p in rm.named_parameters() if p.requires_grad}
     return {
         **settings,
-        "the pairs": zlib.crc32(b"]", texts),
+        name: zlib.crc32(b"]", texts),
         "the frozen weights": frozen_checksum(rm),
         "the shapes of the trained weights": zlib.crc32(repr(trained).encode()),
         **rm.settings(),
@@ -85,7 +89,7 @@ def load_checkpoint(folder, model, optimizer, run):
         )
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     try:
-        history, weights, states = _read_run(user_path(folder), trained)
+        history, weights, states = _read_run(user_path(folder), trained, run.get(UPDATES, 1))
     except (ValueError, OSError, SafetensorError) as error:
         raise ValueError(f"resume_from={str(folder)!r}: {error}. {REMEDY}") from error
     with torch.no_grad():
@@ -96,8 +100,11 @@ def load_checkpoint(folder, model, optimizer, run):
     return history
 
 
-def _read_run(folder, trained):
-    """(History, {name: weights}, {name: state of AdamW}) of a checkpoint; errors name the file."""
+def _read_run(folder, trained, updates):
+    """(History, {name: weights}, {name: state of AdamW}) of a checkpoint; errors name the file.
+
+    Args: updates, of the optimizer in one step of the history.
+    """
     history = History.load(folder / "history.json")
     weights, moments = (_read(folder / f"{name}.safetensors") for name in ("weights", "optimizer"))
     states = {name: {key: moments.get(f"{name}.{key}") for key in MOMENTS} for name in trained}
@@ -105,8 +112,10 @@ def _read_run(folder, trained):
         shapes = [x is not None and x.shape for x in (weights.get(name), *states[name].values())]
         if shapes != [p.shape, torch.Size([]), p.shape, p.shape]:
             raise ValueError(f"weights.safetensors or optimizer.safetensors: {name} is missing or of another shape")
-        if (step := int(states[name]["step"])) != len(history.steps):
-            raise ValueError(f"optimizer.safetensors is of step {step}, history.json of step {len(history.steps)}")
+        if (step := int(states[name]["step"])) != len(history.steps) * updates:
+            raise ValueError(
+                f"optimizer.safetensors is of step {step // updates}, history.json of step {len(history.steps)}"
+            )
     if not history.steps or not {"tokens", "seconds"} <= set(history.steps[-1]):
         raise ValueError("history.json: its last row has no tokens and seconds")
     return history, weights, states

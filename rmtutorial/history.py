@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from rmtutorial.files import write_text
 from rmtutorial.places import user_path
 
+HELD_OUT = ("loss", "accuracy", "reward_mean", "kl")  # of the evaluations, what stands in the table of the steps
+
 
 @dataclass
 class History:
@@ -17,19 +19,23 @@ class History:
         the backbone), grad_norm (before clipping), tokens (distinct, summed so far), seconds (since the start).
     evaluations: one row an evaluation on held-out pairs: step, epoch, loss, accuracy, margin,
         reward_chosen, reward_rejected.
+    Rows of `train_grpo` have what `grpo.forward_backward` and `rollouts.measures` name.
     """
 
     steps: list = field(default_factory=list)
     evaluations: list = field(default_factory=list)
-    held_out_rewards: object = field(default=None, repr=False, compare=False)  # (N, 2) of the last one; not saved
+    held_out_rewards: object = field(
+        default=None, repr=False, compare=False
+    )  # (N, 2) of the last one, GRPO's (P, G); not saved
 
     def to_frame(self):
-        """The steps as a pandas table, with held_out_loss and held_out_accuracy where they were measured."""
+        """The steps as a pandas table; held_out_loss and held_out_accuracy, or what GRPO has, where they were measured."""
         import pandas
 
         frame = pandas.DataFrame(self.steps, columns=None if self.steps else ["step"]).set_index("step")
         if self.evaluations:
-            held_out = pandas.DataFrame(self.evaluations).set_index("step")[["loss", "accuracy"]]
+            held_out = pandas.DataFrame(self.evaluations).set_index("step")
+            held_out = held_out[[name for name in HELD_OUT if name in held_out]]
             frame = frame.join(held_out.add_prefix("held_out_"), how="outer")
         return frame
 

@@ -105,9 +105,27 @@ class Policy(PairScorer):
 
     def logprobs(self, batch):
         """log pi of the answers, (B, K) in nats: the sum over their tokens, the end mark included."""
+        return self.token_logprobs(batch).sum(-1)
+
+    def token_logprobs(self, batch, temperature=1.0):
+        """log pi of every answer token, (B, K, L) in nats, 0 behind the end of an answer; the longest has L tokens.
+
+        Args: temperature, by which the logits are divided: that of the sampling, where the answers were sampled.
+        """
         _, target, owner = batch.predict
-        token_logprobs = -F.cross_entropy(self.answer_logits(batch), batch.ids[0, target], reduction="none")  # (M,)
-        return self._summed(token_logprobs, owner, batch)
+        logits = self.answer_logits(batch)  # (M, V)
+        if temperature != 1:
+            logits = logits / temperature
+        each = -F.cross_entropy(logits, batch.ids[0, target], reduction="none")  # (M,), one answer after the other
+        B, K = batch.pool.shape[:2]
+        lengths = torch.bincount(owner, minlength=B * K)  # (B K,)
+        written = torch.arange(int(lengths.max()), device=owner.device) < lengths[:, None]  # (B K, L)
+        return each.new_zeros(written.shape).masked_scatter(written, each).view(B, K, -1)
+
+    def reference_token_logprobs(self, batch, temperature=1.0):
+        """The same under the reference, without gradient."""
+        with self.as_reference():
+            return self.token_logprobs(batch, temperature)
 
     def answer_logits(self, batch):
         """Logits (M, V), float32, that predict the answer tokens; those that predict the prompt are not computed."""

@@ -7,6 +7,7 @@ out, each process keeps its shard. Without `accelerate launch` there is one proc
 import os
 
 import torch
+from accelerate import Accelerator
 from accelerate.state import is_initialized
 from accelerate.utils import DistributedType, GradientAccumulationPlugin
 from torch.distributed.fsdp import FSDPModule, fully_shard
@@ -38,14 +39,21 @@ def recipe_only():
     return {"dynamo_backend": "no", "gradient_accumulation_plugin": GradientAccumulationPlugin(1), **settled}
 
 
+def accelerator_of_run():
+    """The Accelerator of a training: its device and its processes. ValueError for another engine's, as `recipe_only`."""
+    accelerator = Accelerator(**recipe_only())
+    accelerator.native_amp, accelerator.scaler = False, None  # `autocast` does it, not accelerate's configuration
+    kind = accelerator.distributed_type
+    if kind in (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
+        raise ValueError(f"an Accelerator for {kind.value} was made before in this process: start a new one")
+    return accelerator
+
+
 def prepare(accelerator, rm, config):
     """(model, optimizer): the model to call in training, which is `rm` itself or a wrapper around it.
 
     torch's own: what accelerate.prepare makes of them depends on settings that are not the recipe's.
     """
-    kind = accelerator.distributed_type
-    if kind in (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
-        raise ValueError(f"an Accelerator for {kind.value} was made before in this process: start a new one")
     if not config.fsdp:
         optimizer = adamw(rm, config)
         if accelerator.num_processes == 1:
@@ -80,6 +88,14 @@ def parts_of_process(examples, max_tokens, process, processes):
 def summed(accelerator, tensor):
     """The sum over all processes."""
     return accelerator.reduce(tensor.to(accelerator.device), "sum").cpu() if accelerator.num_processes > 1 else tensor
+
+
+def sum_gradients(accelerator, model):
+    """Add up the gradients of all processes, in place: each then takes the same step."""
+    if accelerator.num_processes > 1:
+        for p in model.parameters():
+            if p.requires_grad:
+                p.grad = accelerator.reduce(p.grad, "sum")
 
 
 def whole(tensor):

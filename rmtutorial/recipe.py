@@ -37,20 +37,29 @@ class TrainConfig:
     checkpoint_dir: str = "out/checkpoint"  # where a stopped run is kept; left so, a resumed one goes on in its folder
 
     def __post_init__(self):
-        at_least = {
+        check_numbers(self, {
             "epochs": 1, "batch_size": 1, "lr": 0, "head_lr": 0, "head_ridge": 0, "warmup": 0, "weight_decay": 0, "clip": 0,
             "centering": 0, "margin": 0, "micro_batch_tokens": 1, "eval_every": 0, "checkpoint_every": 0,
-        }  # fmt: skip
-        for name, least in at_least.items():
-            value, whole = getattr(self, name), isinstance(getattr(TrainConfig, name), int)
-            if not isinstance(value, int if whole else (int, float)) or not least <= value < math.inf:
-                raise ValueError(f"{name}={value!r}: must be a {'whole ' * whole}number from {least} up")
-        if self.precision not in PRECISIONS:
-            raise ValueError(f"precision={self.precision!r}: choose {', '.join(PRECISIONS)}")
-        if not isinstance(self.train_top, int | None):
-            raise ValueError(f"train_top={self.train_top!r}: a whole number of layers, or None for all")
-        if self.warmup > 1:
-            raise ValueError(f"warmup={self.warmup}: is a share of the steps, 0 to 1")
+        })  # fmt: skip
+        check_common(self)
+
+
+def check_numbers(config, at_least):
+    """ValueError, with name and value, for a setting that is no finite number of its kind, or below {name: least}."""
+    for name, least in at_least.items():
+        value, whole = getattr(config, name), isinstance(getattr(type(config), name), int)
+        if not isinstance(value, int if whole else (int, float)) or not least <= value < math.inf:
+            raise ValueError(f"{name}={value!r}: must be a {'whole ' * whole}number from {least} up")
+
+
+def check_common(config):
+    """ValueError for a setting that TrainConfig and GRPOConfig share and that is no mere number."""
+    if config.precision not in PRECISIONS:
+        raise ValueError(f"precision={config.precision!r}: choose {', '.join(PRECISIONS)}")
+    if not isinstance(config.train_top, int | None):
+        raise ValueError(f"train_top={config.train_top!r}: a whole number of layers, or None for all")
+    if config.warmup > 1:
+        raise ValueError(f"warmup={config.warmup}: is a share of the steps, 0 to 1")
 
 
 def freeze(rm, train_top):
@@ -77,11 +86,10 @@ def freeze(rm, train_top):
 def parameter_groups(rm, config):
     """What learns, with its learning rate: the backbone slowly, a new head fast."""
     backbone = [p for p in rm.backbone.parameters() if p.requires_grad]
-    groups = [
-        {"params": backbone, "lr": config.lr},
-        {"params": rm.new_parameters(), "lr": config.head_lr},
-    ]
-    return [{**group, "weight_decay": config.weight_decay} for group in groups if group["params"]]
+    groups = [{"params": backbone, "lr": config.lr}] if backbone else []
+    if rm.new_parameters():
+        groups.append({"params": rm.new_parameters(), "lr": config.head_lr})
+    return [{**group, "weight_decay": config.weight_decay} for group in groups]
 
 
 def autocast(device, precision):

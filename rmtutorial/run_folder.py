@@ -8,7 +8,6 @@ from accelerate.utils import broadcast_object_list
 from rmtutorial.features import checksum
 from rmtutorial.files import put_back
 from rmtutorial.places import check_folder, user_path
-from rmtutorial.recipe import TrainConfig
 
 START = "the start"  # in run.json beside the fingerprint: the weights that learn, as the run found them
 STEP = "step"  # in run.json: of the checkpoint
@@ -22,7 +21,7 @@ class RunFolder:
         """Raises, before any long work: OSError if nothing can be written there; as `saved_run` for `resume_from`."""
         self.resumed = saved_run(resume_from) if resume_from else {}
         self.own = user_path(resume_from) if resume_from else None
-        unnamed = resume_from and config.checkpoint_dir == TrainConfig.checkpoint_dir
+        unnamed = resume_from and config.checkpoint_dir == type(config).checkpoint_dir
         self.folder = self.own if unnamed else user_path(config.checkpoint_dir)
         self.periodic = bool(config.checkpoint_every)
         self.problem = ""  # why the last save failed

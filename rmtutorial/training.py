@@ -2,25 +2,20 @@
 
 import contextlib
 import math
-import os
 
 import torch
-from accelerate import Accelerator
-from tqdm.auto import tqdm
 
 from rmtutorial.backbones import decoder_layers
-from rmtutorial.checkpoints import fingerprint, load_checkpoint, save_checkpoint, stop_on_ctrl_c
+from rmtutorial.checkpoints import fingerprint
 from rmtutorial.encoding import drop_identical
 from rmtutorial.evaluation import measures, summary
 from rmtutorial.features import FeatureCache, cache_of_run
-from rmtutorial.history import Clock, History
 from rmtutorial.intervals import units
 from rmtutorial.losses import bradley_terry_loss
 from rmtutorial.probe import fit_head, head_is_zero, set_head
-from rmtutorial.processes import any_process, parts_of_process, prepare, recipe_only, summed, whole
-from rmtutorial.recipe import TrainConfig, autocast, batch_order, freeze, lr_schedule
-from rmtutorial.refusals import check_learns
-from rmtutorial.run_folder import RunFolder
+from rmtutorial.processes import accelerator_of_run, parts_of_process, prepare, summed, whole
+from rmtutorial.recipe import TrainConfig, autocast, batch_order, freeze
+from rmtutorial.training_run import TrainingRun, stop_unless_finite
 
 
 def train_reward_model(rm, pairs, config=None, held_out=None, resume_from=None, cache=None):
@@ -43,20 +38,14 @@ def train_reward_model(rm, pairs, config=None, held_out=None, resume_from=None, 
         last good step); KeyboardInterrupt after Ctrl-C, when the run has been saved to `config.checkpoint_dir`.
     """
     config = config or TrainConfig()
-    place = RunFolder(config, resume_from)
-    freeze(rm, config.train_top)
-    check_learns(rm)
-    rm.zero_grad()  # of an earlier backward, which would enter the first step
+    run = TrainingRun(rm, config, resume_from)
     pairs, encoded = drop_identical(pairs, rm.encode_pairs(pairs))
     if not pairs:
         raise ValueError("no pairs to train on, or none whose answers differ after cutting (max_length)")
     batches = batch_order(len(pairs), config, units(pairs))  # indices of the pairs of every step; a set stays together
     leads = config.margin * torch.tensor([float(pair.strength) for pair in pairs])  # (n,) logits
-    run = fingerprint(rm, pairs, config)
-    place.claim(rm, run)  # another run's checkpoint in its folder ends the run here
-    accelerator = Accelerator(**recipe_only())
-    accelerator.native_amp, accelerator.scaler = False, None  # `autocast` below does it, not accelerate's configuration
-    rm.to(accelerator.device)
+    accelerator = accelerator_of_run()
+    run.begin(fingerprint(rm, config, "the pairs", ((p.prompt, p.chosen, p.rejected) for p in pairs)), accelerator)
     head_first = config.head_ridge and config.train_top != 0 and not resume_from and head_is_zero(rm)
     cache = cache_of_run(rm, config, cache, again=bool(head_first))
     if head_first:  # what fixed features give, before the layers below learn
@@ -66,8 +55,7 @@ def train_reward_model(rm, pairs, config=None, held_out=None, resume_from=None, 
         for layer in decoder_layers(rm.backbone):
             layer.mlp.compile(dynamic=True)
     model, optimizer = prepare(accelerator, rm, config)
-    history = load_checkpoint(resume_from, rm, optimizer, run) if resume_from else History()
-    schedule = lr_schedule(optimizer, config, len(batches), done=len(history.steps))
+    history, schedule = run.load(optimizer, len(batches))
     held_out = rm.encode_pairs(held_out) if held_out else []
 
     def evaluate_at(step):
@@ -77,13 +65,9 @@ def train_reward_model(rm, pairs, config=None, held_out=None, resume_from=None, 
         history.evaluations.append({"step": step, "epoch": epoch, **summary(rewards)})
         history.held_out_rewards = rewards
 
-    if held_out and not history.evaluations:
-        evaluate_at(0)
-    clock = Clock(history)
-    quiet = "TQDM_DISABLE" in os.environ or not accelerator.is_main_process
-    bar = tqdm(total=len(batches), initial=len(history.steps), desc="training", disable=quiet)
-    with stop_on_ctrl_c() as stopped, bar:
-        for step in range(len(history.steps) + 1, len(batches) + 1):
+    every = config.eval_every or math.ceil(len(batches) / config.epochs)
+    with run.steps_to_go(evaluate_at if held_out else None, every) as steps:
+        for step in steps:
             batch = batches[step - 1]
             lr = schedule.get_last_lr()[0]
             examples, lead = [encoded[i] for i in batch], leads[batch]
@@ -97,16 +81,7 @@ def train_reward_model(rm, pairs, config=None, held_out=None, resume_from=None, 
             epoch = step / len(batches) * config.epochs
             found = measures(rewards, config.centering, lead)
             row = {"step": step, "epoch": epoch, **found, "lr": lr, "grad_norm": float(grad_norm)}
-            history.steps.append({**row, **clock.after(tokens)})
-            bar.set_postfix(loss=f"{row['loss']:.3f}", accuracy=f"{row['accuracy']:.2f}")
-            bar.update()
-            if held_out and _due(step, config.eval_every or math.ceil(len(batches) / config.epochs), len(batches)):
-                evaluate_at(step)
-            stop = any_process(accelerator, stopped())
-            if stop or (config.checkpoint_every and step % config.checkpoint_every == 0):
-                place.save(save_checkpoint, rm, optimizer, history, accelerator)
-            if stop:
-                raise KeyboardInterrupt(f"stopped after step {step} of {len(batches)}; {place.way_on()}")
+            run.end_step(row, tokens, "loss", "accuracy")
     return history
 
 
@@ -162,16 +137,6 @@ def forward_backward(accelerator, model, rm, examples, config, cache=None, lead=
     return summed(accelerator, all_rewards), int(summed(accelerator, tokens))
 
 
-def _due(step, every, steps):
-    return step % every == 0 or step == steps
-
-
 def _stop_unless_finite(rewards, grad_norm, pairs, step):
-    """Before the optimizer moves anything: name the pairs whose reward, or whose batch's gradient, is not finite."""
-    finite = torch.isfinite(rewards).all(dim=1)
-    if finite.all() and torch.isfinite(grad_norm):
-        return
-    guilty = [pair for pair, ok in zip(pairs, finite) if not ok] or pairs
-    names = ", ".join(pair.id or repr(pair.prompt)[:40] for pair in guilty)
-    what = "gradient" if finite.all() else "loss"
-    raise FloatingPointError(f"the {what} of step {step} is not finite, with the pairs {names}. Lower lr or head_lr.")
+    names = [pair.id or repr(pair.prompt)[:40] for pair in pairs]
+    stop_unless_finite(rewards, grad_norm, ("the pairs", names), step, "Lower lr or head_lr.")

@@ -4,6 +4,8 @@ import ast
 import signal
 import sys
 
+from accelerate import Accelerator
+
 from rmtutorial import training
 from rmtutorial.backbones import load_sft
 from rmtutorial.preferences import load_preferences
@@ -16,7 +18,7 @@ measures, calls = training.measures, []
 
 def measures_and_stop(*arguments):
     calls.append(1)
-    if len(calls) == 3 and training.Accelerator().process_index == 1:
+    if len(calls) == 3 and Accelerator().process_index == 1:
         signal.raise_signal(signal.SIGINT)
     return measures(*arguments)
 
@@ -28,4 +30,4 @@ try:
         rm, load_preferences(data, split="all"), TrainConfig(checkpoint_dir=checkpoint, **ast.literal_eval(settings))
     )
 except KeyboardInterrupt as stopped:
-    print(f"process {training.Accelerator().process_index}: {stopped}", flush=True)
+    print(f"process {Accelerator().process_index}: {stopped}", flush=True)

@@ -32,6 +32,34 @@ def test_packed_logprobs_equal_those_of_plain_forwards(policy, pairs):
     assert plain.std() > 1
 
 
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+def test_token_logprobs_are_those_of_a_plain_forward_at_the_temperature(policy, pairs, temperature):
+    """log softmax(logits / T) of every answer token, the end mark included; 0 behind; their sum is log pi(y|x)."""
+    encoded = policy.encode_pairs(pairs)
+    found = policy.token_logprobs(policy.batch(encoded), temperature)  # (B, K, L)
+    longest = max(len(answer.ids) - answer.start for both in encoded for answer in both)
+    assert found.shape == (len(pairs), 2, longest)
+    for both, rows in zip(encoded, found):
+        for answer, row in zip(both, rows):
+            logits = policy.lm(input_ids=torch.tensor([answer.ids])).logits[0]
+            log_pi = (logits / temperature).log_softmax(-1)[range(len(answer.ids) - 1), answer.ids[1:]]
+            expected = log_pi[max(1, answer.start) - 1 :]
+            torch.testing.assert_close(row[: len(expected)], expected, atol=2e-4, rtol=0)
+            assert not row[len(expected) :].any()
+    if temperature == 1:
+        torch.testing.assert_close(found.sum(-1), policy.logprobs(policy.batch(encoded)))
+
+
+def test_token_logprobs_of_the_reference_have_no_gradient_and_stay_what_they_were(policy, pairs):
+    """Before the policy moves and after: the same numbers, with the policy's own between them different."""
+    batch = policy.batch(policy.encode_pairs(pairs))
+    before = policy.token_logprobs(batch).detach()
+    moved(policy)
+    after = policy.reference_token_logprobs(batch)
+    torch.testing.assert_close(after, before, atol=1e-5, rtol=0)
+    assert not after.requires_grad and (policy.token_logprobs(batch) - before).abs().max() > 0.1
+
+
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_logprobs_of_padded_batches_are_the_same(policy, pairs, side):
     """Padding on either side, with its mask and positions, changes no answer's log-probability."""
@@ -119,20 +147,20 @@ def test_a_stopped_dpo_run_goes_on_to_the_same_weights(pairs, tmp_path):
 
 def history_at_3(pairs, config, kept):
     """The checkpoint that a run of the same settings leaves after step 3."""
-    import rmtutorial.training as training
+    import rmtutorial.training_run as training_run
 
     saved = []
-    original = training.save_checkpoint
+    original = training_run.save_checkpoint
 
     def save_once(folder, *arguments):
         if not saved:
             saved.append(original(kept, *arguments))
 
-    training.save_checkpoint = save_once
+    training_run.save_checkpoint = save_once
     try:
         train_dpo(Policy(*tiny_sft("llama")), pairs, config)
     finally:
-        training.save_checkpoint = original
+        training_run.save_checkpoint = original
 
 
 def test_a_trained_policy_cannot_resume_as_its_own_reference(pairs, tmp_path):

@@ -3,16 +3,19 @@
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from conftest import tiny_sft
 from rmtutorial.backbones import load_sft
 from rmtutorial.encoding import encode_pairs
+from rmtutorial.history import History
 from rmtutorial.preferences import load_preferences
 from rmtutorial.processes import parts_of_process
 from rmtutorial.recipe import TrainConfig
@@ -68,7 +71,9 @@ def one_process(folder):
 
 
 def start(*arguments, launcher=ACCELERATE):
-    free_port = str(20_000 + os.getpid() % 20_000)
+    with socket.socket() as listener:
+        listener.bind(("", 0))
+        free_port = listener.getsockname()[1]
     port = "--main_process_port" if launcher is ACCELERATE else "--master_port"
     environment = {**os.environ, "TQDM_DISABLE": "1", "ACCELERATE_USE_CPU": "true"}
     done = subprocess.run([*launcher, f"{port}={free_port}", *map(str, arguments)], env=environment,
@@ -133,3 +138,51 @@ def test_fsdp_in_one_process_is_refused(pairs):
     rm = RewardModel.from_sft(*tiny_sft("llama"), layers=None)
     with pytest.raises(ValueError, match="accelerate launch"):
         train_reward_model(rm, pairs, TrainConfig(fsdp=True, train_top=2))
+
+
+GRPO = {"steps": 4, "prompts_per_step": 3, "group": 4, "max_new_tokens": 6, "lr": 1e-3, "train_top": 2, "eval_group": 2,
+        "micro_batch_tokens": 60}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def grpo_of_one(folder):
+    """What one process makes of the tiny model by GRPO: (weights, history)."""
+    out = folder / "grpo_1"
+    subprocess.run([sys.executable, GRPO_WORKER, folder / "sft", out, str(GRPO), "0"], check=True, timeout=300)
+    return load_file(out / "weights.safetensors"), History.load(out / "history.json")
+
+
+GRPO_WORKER = Path(__file__).parent / "grpo_worker.py"
+
+
+@two_processes
+@pytest.mark.parametrize("launcher", [ACCELERATE, TORCHRUN], ids=["accelerate", "torchrun"])
+def test_two_processes_learn_from_a_rollout_what_one_does(folder, grpo_of_one, launcher):
+    """Three prompts a step, so one process has two of them; each prompt has the same random numbers as with one process.
+
+    Gradients are sums over processes of parts of one mean, rewards are compared within groups: the same weights in
+    both, the same history, the answers of held-out prompts in their order.
+    """
+    out = folder / f"grpo_2_{launcher is TORCHRUN}"
+    start(GRPO_WORKER, folder / "sft", out, GRPO, 0, launcher=launcher)
+    (weights, history), found = grpo_of_one, History.load(out / "history.json")
+    for rank in (0, 1):
+        for name, p in load_file(out / f"weights{rank or ''}.safetensors").items():
+            torch.testing.assert_close(p, weights[name], atol=1e-4, rtol=0, msg=lambda m, n=name: f"{n}: {m}")
+    assert found.evaluations[0]["answers"] == history.evaluations[0]["answers"]
+    for row, expected in zip(found.steps, history.steps, strict=True):
+        assert {k: row[k] for k in row if k != "seconds"} == pytest.approx(
+            {k: expected[k] for k in expected if k != "seconds"}, abs=2e-3
+        )
+
+
+@two_processes
+def test_one_stopped_process_stops_grpo_in_all(folder, grpo_of_one):
+    """Ctrl-C in the second process while it rewards step 3: both stop after that step, and one checkpoint is written."""
+    out = folder / "grpo_stopped"
+    printed = start(GRPO_WORKER, folder / "sft", out, GRPO, 3)
+    assert sorted(re.findall(r"process \d: stopped after step \d of 4", printed)) == [
+        "process 0: stopped after step 3 of 4",
+        "process 1: stopped after step 3 of 4",
+    ]
+    assert len(History.load(out / "checkpoint" / "history.json").steps) == 3
