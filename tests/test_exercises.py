@@ -493,7 +493,7 @@ WRONG = {
         (lambda p, g, n: binomial(len(p), n) * g[p.argsort()], "sum them"),
         (lambda p, g, n: solutions.expected_gold(p, g, n)[None], r"in a tensor of shape \(1,\)"),
     ],
-    "5.2": [
+    "5.3": [
         (lambda p, n: math.log(n), "log n is not reached"),
         (lambda p, n: math.log(n) - (n - 1) / n, "that is the bound"),
         (lambda p, n: math.log(len(p)), "log K is what no n can exceed"),
@@ -510,7 +510,7 @@ WRONG = {
         (lambda p, n: solutions.kl_of_best(p, 3), "for 4 other shares or n = 1 it gave"),
         (lambda p, n: solutions.kl_of_best(p, n)[None], r"in a tensor of shape \(1,\)"),
     ],
-    "5.3": [
+    "5.4": [
         (lambda proxy, beta: (proxy * beta).softmax(1), "beta is upside down"),
         (
             lambda proxy, beta: exponentials(proxy, beta) / exponentials(proxy, beta).sum(1, keepdim=True),
@@ -530,7 +530,7 @@ WRONG = {
         (lambda proxy, beta: (proxy / 0.5).softmax(1), r"for \(2, 3\) scores and beta 2.0 it gave"),
         (lambda proxy, beta: (proxy / beta).softmax(1).double(), "returns float64 for float32 scores"),
     ],
-    "5.4": [
+    "5.2": [
         (lambda picked, gold: (picked - gold.mean(1)).mean() / gold.std(), "that spread is over all prompts"),
         (lambda picked, gold: (picked - gold.mean(1)).mean() / gold.var(1, correction=0).mean().sqrt(), "with N - 1"),
         (lambda picked, gold: picked.mean() / gold.var(1).mean().sqrt(), "best of 1 is not subtracted"),
@@ -672,18 +672,18 @@ RIGHT = {
         lambda logprobs, n: logprobs[n - 1 :].sum().item(),
     ],
     "5.1": [stably, lambda p, g, n: best_of_n(p[None], g[None], [n])[0, 0], lambda p, g, n: stably(p, g, n).item()],
-    "5.2": [
+    "5.3": [
         atoms_kl,
         lambda p, n: sum(a * math.log(a / b) for a, b in zip(picks(p, n).tolist(), p.tolist()) if a > 0),
     ],
-    "5.3": [
+    "5.4": [
         lambda proxy, beta: torch.stack([(row / beta).softmax(0) for row in proxy]),
         lambda proxy, beta: (
             exponentials(proxy - proxy.amax(1, True), beta)
             / exponentials(proxy - proxy.amax(1, True), beta).sum(1, True)
         ),
     ],
-    "5.4": [
+    "5.2": [
         lambda picked, gold: (picked.mean() - gold.mean()) / within_prompt_spread(gold),
         lambda picked, gold: (picked.mean() - gold.mean()) / gold.std(1).square().mean() ** 0.5,
     ],

@@ -4,10 +4,13 @@ import json
 
 import pytest
 
+from rmtutorial.best_of_n import text_labels
 from rmtutorial.checkpoints import MAY_CHANGE
 from rmtutorial.evaluation import compare
 from rmtutorial.lesson import recorded
 from rmtutorial.lesson.exercises import log_clinic
+from rmtutorial.lesson.pool import load_pool
+from rmtutorial.preferences import load_preferences
 from rmtutorial.recipe import TrainConfig
 
 RUNS = sorted(path.stem for path in recorded.FOLDER.glob("*seed_*.json"))
@@ -90,3 +93,27 @@ def test_the_folds_of_the_recipe_are_those_of_today_and_the_default_was_the_best
     best = min(losses, key=losses.get)
     settings = vars(TrainConfig())
     assert all(settings[key] == value for key, value in found[best]["settings"].items()), (best, losses)
+
+
+def test_the_recorded_pool_is_whole():
+    """Every judge has a number for each answer, every proxy for each seed; the texts are those whose labels differ."""
+    pool = load_pool()
+    P, N = pool.labels.shape
+    assert P == len(pool.prompts) == len(set(pool.prompts)) == len(pool.texts)
+    assert {len(texts) for texts in pool.texts} == {64} and N >= 64
+    assert {"reward", "gold", "logprob", "length"} <= set(pool.judges)
+    for scores in pool.judges.values():
+        assert scores.shape == (P, N) and scores.isfinite().all()
+    assert len(pool.proxies) >= 4
+    for scores in pool.proxies.values():
+        assert scores.shape[0] >= 8 and scores.shape[1:] == (P, N) and scores.isfinite().all()
+    for texts, labels in zip(pool.texts, pool.labels):
+        assert text_labels([texts])[0].tolist() == text_labels([labels[: len(texts)].tolist()])[0].tolist()
+
+
+def test_the_prompts_of_the_pool_are_held_out_and_its_files_are_small():
+    """No reward model of the course has trained on them, but the gold judge; the wheel stays a small download."""
+    pool = load_pool()
+    assert set(pool.prompts) <= {pair.prompt for pair in recorded.judged_rows() if isinstance(pair.prompt, str)}
+    assert not set(pool.prompts) & {pair.prompt for pair in load_preferences() if isinstance(pair.prompt, str)}
+    assert sum((recorded.FOLDER / f"pool.{end}").stat().st_size for end in ("json", "safetensors")) < 3_000_000

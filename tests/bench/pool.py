@@ -5,7 +5,7 @@
 reward    the reward model of notebook 03, by the same recipe and seed (out/reward_model, if it is there)
 sample    24 held-out prompts, 256 answers of at most 24 tokens to each, by the untrained language model
 gold      another reward model of the same make, trained on every bundled row (the prompts of the pool among them)
-panda     a judge of another make: all 30 layers, mean pooling, the plain template, a head fitted on human labels (PandaLM's,
+panda     a judge of another make: all 30 layers, mean pooling, a head fitted on human labels (PandaLM's,
           in ../shared/data/pandalm: not part of the project; the step is left out where they are absent)
 score     all of them on all answers, and small proxies: heads on states of layer 16 or 4, fitted on a few gold-labelled pairs
 
@@ -40,8 +40,8 @@ SIZES, SEEDS = (25, 100, 400), 8  # gold-labelled pairs of a small proxy; its su
 
 
 def prompts():
-    """Every so many of the distinct prompts of the held-out rows."""
-    distinct = list(dict.fromkeys(pair.prompt for pair in recorded.judged_rows()))
+    """Every so many of the distinct prompts of the held-out rows; those of several turns are left out."""
+    distinct = list(dict.fromkeys(p.prompt for p in recorded.judged_rows() if isinstance(p.prompt, str)))
     return distinct[:: len(distinct) // PROMPTS][:PROMPTS]
 
 
@@ -83,7 +83,7 @@ def panda():
     """A head on human labels; None where they are absent."""
     if not PANDALM.is_dir():
         return None
-    rm = RewardModel.from_sft(*load_sft(), layers=None, pooling="mean", template="plain")
+    rm = RewardModel.from_sft(*load_sft(), layers=None, pooling="mean")
     path = AT / "panda.safetensors"
     if not path.is_file():
         w, _ = fit_head(pooled_features(rm, read(PANDALM / "train.jsonl")), TrainConfig.head_ridge)

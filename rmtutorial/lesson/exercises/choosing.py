@@ -1,4 +1,4 @@
-"""Exercises 5.1 and 5.4: what the best of n by one judge is worth to another, and the unit of that gain."""
+"""Exercises 5.1 and 5.2: what the best of n by one judge is worth to another, and the unit of that gain."""
 
 import inspect
 from math import comb
@@ -16,7 +16,7 @@ GOLD_OF_TIED = torch.tensor([2.0, 1.0, 9.0, -3.0, 4.0, 0.0])
 
 
 def expected_gold(proxy, gold, n):
-    """Gold of the best of n by proxy, expected over all draws of n of the N samples: a scalar tensor."""
+    """Gold of the best of n by proxy, the mean over all draws of n of the N samples: a scalar."""
     lower = (proxy < proxy[:, None]).sum(1)  # (N,) how many samples score lower
     upto = (proxy <= proxy[:, None]).sum(1)  # (N,) lower or the same
     F = torch.tensor([comb(k, n) / comb(len(proxy), n) for k in range(len(proxy) + 1)])  # all n are among the k lowest
@@ -112,7 +112,7 @@ JUDGED = torch.tensor([[1.0, 2.0, 4.0, 0.0], [8.0, 9.0, 12.0, 9.5], [-2.0, -2.5,
 
 
 def gain_in_spreads(picked, gold):
-    """Mean gain of picks (P,) over a sample at random, in within-prompt spreads; gold (P, N) is the pool's: a scalar."""
+    """Mean gain of picks (P,) over a random sample, in spreads; gold (P, N) of all: a scalar."""
     spread = gold.var(dim=1).mean().sqrt()
     return (picked - gold.mean(dim=1)).mean() / spread
 
@@ -154,7 +154,7 @@ def _wrong_gains(picked, gold):
     ]  # fmt: skip
 
 
-EXERCISES["5.4"] = Exercise(
+EXERCISES["5.2"] = Exercise(
     gain_in_spreads,
     hints=(
         "A sample at random has the mean of its prompt: gold.mean(dim=1).",

@@ -14,7 +14,7 @@ SHARES = torch.tensor([0.4, 0.1, 0.2, 0.3], dtype=torch.float64)  # of four text
 
 
 def kl_of_best(p, n):
-    """KL, in nats, of best of n from the reference; p (K,), shares of the texts in ascending order of score."""
+    """KL of best of n, nats; p (K,), shares of the texts from the lowest score up: a scalar."""
     F = p.cumsum(0)  # (K,) P(one draw is this text or a worse one)
     pick = F**n - (F - p) ** n  # (K,) P(the best of n is this text)
     return torch.special.xlogy(pick, pick / p).sum()
@@ -69,7 +69,7 @@ def _wrong_kls(p, n):
     ]  # fmt: skip
 
 
-EXERCISES["5.2"] = Exercise(
+EXERCISES["5.3"] = Exercise(
     kl_of_best,
     hints=(
         "The best of n is text k or a worse one if all n draws are: F(k)^n, with F the cumulated shares.",
@@ -83,7 +83,7 @@ POOL = torch.tensor([[1.0, -0.5, 2.0], [0.25, 4.0, 3.5]])
 
 
 def tilt(proxy, beta):
-    """The best policy under a KL penalty as weights on the pool: proxy (P, N), beta > 0 -> (P, N)."""
+    """The best policy for a KL penalty, weights on the pool: proxy (P, N), beta > 0 -> (P, N)."""
     return torch.softmax(proxy / beta, dim=1)
 
 
@@ -123,7 +123,7 @@ def _wrong_tilts(proxy, beta):
     ]  # fmt: skip
 
 
-EXERCISES["5.3"] = Exercise(
+EXERCISES["5.4"] = Exercise(
     tilt,
     hints=(
         "pi* is the reference times exp(r / beta), normalized; on the pool the reference has the same weight for each sample.",
