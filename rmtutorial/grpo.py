@@ -73,16 +73,19 @@ def train_grpo(policy, prompts, reward, config=None, held_out=None, resume_from=
         config: GRPOConfig.
         held_out: prompts on which the policy is judged by the same reward, before, during and after training.
         resume_from: a checkpoint folder; the run goes on as if it had never stopped.
-    Returns: History. A row of `steps` has what `rollouts.measures` and `learn` name; one of `evaluations` has
-        the measures too, the rewards of every answer (`rewards`, P lists of G) and the answers themselves (`answers`).
+    Returns: History. A row of `steps` has what `rollouts.measures` and `forward_backward` name; one of `evaluations`
+        has the measures too, the rewards of every answer (`rewards`, P lists of G) and the answers themselves (`answers`).
     Raises: ValueError for bad settings or prompts, and as `rewards_of`; otherwise as `train_reward_model`.
     """
     config, reward = config or GRPOConfig(), load_reward(reward)
-    batches = prompt_order(prompts, config)  # indices of the prompts of every step
+    for some in (prompts, held_out or []):
+        _check_prompts(some)
+    batches = prompt_order(len(prompts), config)  # indices of the prompts of every step
     run = TrainingRun(policy, config, resume_from)
+    accelerator = accelerator_of_run()
+    policy.to(accelerator.device)
     if not resume_from or policy.reference_weights is None:  # else stopped in this session: it goes on with its own
         policy.fix_reference()
-    accelerator = accelerator_of_run()
     run.begin({**fingerprint(policy, config, "the prompts", prompts), **reward_settings(reward)}, accelerator)
     if isinstance(reward, nn.Module):
         reward.to(accelerator.device)
@@ -121,20 +124,28 @@ def train_grpo(policy, prompts, reward, config=None, held_out=None, resume_from=
     return history
 
 
-def prompt_order(prompts, config):
-    """Indices of the prompts of every step: each pass over all of them in a new order that only the seed decides.
+def prompt_order(n, config):
+    """Indices of the prompts of every step: each pass over all n of them in a new order that only the seed decides.
 
     What is left at the end of a pass and does not fill a step waits for the next one: no prompt is twice in a step.
-    Raises: ValueError for prompts that are no list, or fewer than a step needs.
+    Raises: ValueError for fewer prompts than a step needs.
     """
     size, order, generator = config.prompts_per_step, [], torch.Generator().manual_seed(config.seed)
-    if isinstance(prompts, str) or len(prompts) < size:
-        what = "one text" if isinstance(prompts, str) else f"{len(prompts)} of them"
-        raise ValueError(f"prompts: {what}, and prompts_per_step={size}: pass a list of at least so many")
+    if n < size:
+        raise ValueError(f"{n} prompts, and prompts_per_step={size}: give more prompts, or a smaller prompts_per_step")
     while len(order) < config.steps:
-        shuffled = torch.randperm(len(prompts), generator=generator).tolist()
-        order += [shuffled[i : i + size] for i in range(0, len(prompts) - size + 1, size)]
+        shuffled = torch.randperm(n, generator=generator).tolist()
+        order += [shuffled[i : i + size] for i in range(0, n - size + 1, size)]
     return order[: config.steps]
+
+
+def _check_prompts(prompts):
+    wrong = [prompts] if isinstance(prompts, str) else [p for p in prompts if not isinstance(p, str | list)]
+    if wrong:
+        raise ValueError(
+            f"{str(wrong[0])[:60]!r} is a {type(wrong[0]).__name__}: prompts are a list of texts or of lists of chat "
+            "messages; of preference pairs, [pair.prompt for pair in pairs]"
+        )
 
 
 def advantages_of(rollout, config):

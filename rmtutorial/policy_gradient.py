@@ -57,7 +57,8 @@ def grpo_loss(logprobs, old_logprobs, advantages, mask, ref_logprobs=None, beta=
         advantages: (P, G), one for all tokens of an answer: constants.
         mask: (P, G, L), bool.
         ref_logprobs: (P, G, L), under the reference, for the KL term: a constant.
-        beta: weight of the KL term, k3 of every token (Shao et al., eq. 4).
+        beta: weight of the KL term, k3 of every token (Shao et al., eq. 4; TRL multiplies it by the ratio unless
+            use_bias_correction_kl is False).
         clip: how far the ratio pi / pi_old may leave 1 before a token pushes no further.
         per_answer: average over the tokens of each answer first, as in eq. 3, where a token of a long answer counts
             less; else over all tokens alike (DAPO; Yu et al. 2025, arXiv 2503.14476, section 3.3).

@@ -63,7 +63,7 @@ def test_nothing_but_the_commands_imports_the_commands():
 
 def test_the_core_loads_no_drawing_and_no_widget_library():
     """Imported for real: matplotlib and ipywidgets stay outside."""
-    code = "import sys, rmtutorial.training, rmtutorial.policy, rmtutorial.classifier, rmtutorial.probe; print(sorted({'matplotlib', 'ipywidgets', 'IPython'} & set(sys.modules)))"
+    code = "import sys, rmtutorial.training, rmtutorial.policy, rmtutorial.classifier, rmtutorial.probe, rmtutorial.grpo; print(sorted({'matplotlib', 'ipywidgets', 'IPython'} & set(sys.modules)))"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
     assert printed.stdout.strip() == "[]"
 

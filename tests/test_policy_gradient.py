@@ -6,6 +6,8 @@ import math
 import pytest
 import torch
 
+from conftest import moved, tiny_sft
+from rmtutorial.policy import Policy
 from rmtutorial.policy_gradient import (
     clipped_tokens,
     group_advantages,
@@ -17,6 +19,7 @@ from rmtutorial.policy_gradient import (
     policy_gradient_loss,
     rewards_less_kl,
 )
+from rmtutorial.sampling import sample
 
 V, L, END = 3, 3, 2  # a language of two words and an end mark, at most three tokens
 
@@ -395,6 +398,13 @@ def test_k3_as_a_loss_pulls_as_the_kl_from_the_reference_does(pi, ref):
     assert not torch.allclose(as_a_loss(k3, pi, ref), gradient(kl(pi, ref), pi), atol=0.05)
 
 
+def test_k3_times_the_ratio_as_a_loss_pulls_as_the_kl_to_the_reference_does(pi, ref):
+    """E_old[pi/old k3] = KL(pi || ref) whatever pi is, so its gradient is right too (TRL: use_bias_correction_kl)."""
+    log_old = token_logprobs(pi).sum(-1).detach()
+    corrected = as_a_loss(lambda u: (u + token_logprobs(ref).sum(-1) - log_old).exp() * k3(u), pi, ref)
+    assert_equal(corrected, gradient(kl(pi, ref), pi))
+
+
 def test_k3_the_other_way_round_as_a_loss_pulls_as_half_a_chi_square(pi, ref):
     """E[(pi/ref - 1) grad log pi] = grad chi^2(pi || ref) / 2: rare tokens of the reference pull without bound."""
     log_pi, log_ref = token_logprobs(pi).sum(-1), token_logprobs(ref).sum(-1)
@@ -430,3 +440,60 @@ def test_the_kl_in_the_reward_is_added_up_over_tokens():
     logprobs, ref = torch.full((1, 2, 4), -1.0), torch.full((1, 2, 4), -1.5).where(mask, -math.inf)
     rewards = rewards_less_kl(torch.tensor([[5.0, 5.0]]), logprobs, ref, mask, beta=0.1)
     torch.testing.assert_close(rewards, torch.tensor([[5 - 0.1 * 1.0, 5 - 0.1 * 2.0]]))
+
+
+# Beside TRL (optional: needs trl and datasets).
+
+
+@pytest.mark.parametrize("loss_type", ["dapo", "grpo"])
+@pytest.mark.parametrize("beta", [0.0, 0.05])
+@pytest.mark.parametrize("drift", [0.0, 0.5])
+def test_our_loss_and_gradient_are_trls(tmp_path, loss_type, beta, drift):
+    """TRL's GRPOTrainer on the same token ids, padded: mean over tokens (dapo) or over each answer first (grpo).
+
+    With a drift the old log-probabilities are others than pi's, so that ratios leave 1 and some are clipped.
+    """
+    pytest.importorskip("trl")
+    policy = Policy(*tiny_sft("llama"))  # GPT-2 counts positions from the padding, where TRL pads on the left
+    samples = sample(policy.lm, policy.tokenizer, ["Why is the sky blue?", "Who sat?"], 3, 6, seed=4)
+    samples.lengths = torch.tensor([[6, 2, 4], [3, 6, 5]])  # as if some had ended sooner
+    moved(policy)
+    rewards = torch.tensor([[0.3, 1.0, -2.0], [5.0, 5.5, 5.2]])
+    batch = policy.batch(samples.encoded)
+    mask = samples.mask[..., : samples.lengths.max()]
+    old = samples.logprobs[..., : mask.shape[-1]] if drift else policy.token_logprobs(batch).detach()
+    ref = policy.reference_token_logprobs(batch)
+    loss = grpo_loss(
+        policy.token_logprobs(batch), old, group_advantages(rewards), mask, ref, beta, per_answer=loss_type == "grpo"
+    )
+    learning = [p for p in policy.parameters() if p.requires_grad]
+    ours = torch.autograd.grad(loss, learning)
+    theirs = trl_loss(policy, samples, rewards, old, ref, beta, loss_type, str(tmp_path))
+    assert loss.item() == pytest.approx(theirs.item(), abs=2e-6)
+    for a, b in zip(ours, torch.autograd.grad(theirs, learning)):
+        torch.testing.assert_close(a, b, atol=2e-5, rtol=1e-3)
+    assert not drift or clipped_tokens(policy.token_logprobs(batch), old, group_advantages(rewards), mask).any()
+
+
+def trl_loss(policy, samples, rewards, old, ref, beta, loss_type, folder):
+    """What TRL computes from prompts padded on the left and answers padded on the right."""
+    from datasets import Dataset
+    from trl import GRPOConfig, GRPOTrainer
+
+    settings = GRPOConfig(folder, loss_type=loss_type, beta=0.0, num_generations=3, per_device_train_batch_size=6,
+                          use_cpu=True, bf16=False, report_to="none", gradient_checkpointing=False, use_bias_correction_kl=False)  # fmt: skip
+    text = Dataset.from_list([{"prompt": "a"}] * 2)
+    trainer = GRPOTrainer(policy.lm, lambda **_: [0.0], settings, text, processing_class=policy.tokenizer)
+    prompts = [row for row in samples.prompt_ids for _ in range(3)]
+    pad = policy.tokenizer.pad({"input_ids": prompts}, padding_side="left", return_tensors="pt")
+    L = old.shape[-1]
+    advantages = (rewards - rewards.mean(1, keepdim=True)) / (rewards.std(1, keepdim=True) + 1e-4)
+    inputs = {
+        "prompt_ids": pad["input_ids"], "prompt_mask": pad["attention_mask"],
+        "completion_ids": samples.ids[..., :L].reshape(-1, L), "completion_mask": samples.mask[..., :L].reshape(-1, L).int(),
+        "advantages": advantages.flatten(), "num_items_in_batch": samples.lengths.sum(),
+        "old_per_token_logps": old.reshape(-1, L), "ref_per_token_logps": ref.reshape(-1, L),
+    }  # fmt: skip
+    trainer.beta = beta  # not in the settings: it would look for a reference on the Hub, and here its numbers are given
+    trainer.model.eval()
+    return trainer.compute_loss(trainer.model, inputs)
