@@ -73,8 +73,8 @@ def train_grpo(policy, prompts, reward, config=None, held_out=None, resume_from=
         config: GRPOConfig.
         held_out: prompts on which the policy is judged by the same reward, before, during and after training.
         resume_from: a checkpoint folder; the run goes on as if it had never stopped.
-    Returns: History. A row of `steps` has what `rollouts.measures` and `learn` name; one of `evaluations` has
-        the measures too, the rewards of every answer (`rewards`, P lists of G) and the answers themselves (`answers`).
+    Returns: History. A row of `steps` has what `rollouts.measures` and `forward_backward` name; one of `evaluations`
+        has the measures too, the rewards of every answer (`rewards`, P lists of G) and the answers themselves (`answers`).
     Raises: ValueError for bad settings or prompts, and as `rewards_of`; otherwise as `train_reward_model`.
     """
     config, reward = config or GRPOConfig(), load_reward(reward)
@@ -82,9 +82,10 @@ def train_grpo(policy, prompts, reward, config=None, held_out=None, resume_from=
         _check_prompts(some)
     batches = prompt_order(len(prompts), config)  # indices of the prompts of every step
     run = TrainingRun(policy, config, resume_from)
+    accelerator = accelerator_of_run()
+    policy.to(accelerator.device)
     if not resume_from or policy.reference_weights is None:  # else stopped in this session: it goes on with its own
         policy.fix_reference()
-    accelerator = accelerator_of_run()
     run.begin({**fingerprint(policy, config, "the prompts", prompts), **reward_settings(reward)}, accelerator)
     if isinstance(reward, nn.Module):
         reward.to(accelerator.device)

@@ -142,6 +142,7 @@ def test_fsdp_in_one_process_is_refused(pairs):
 
 GRPO = {"steps": 4, "prompts_per_step": 3, "group": 4, "max_new_tokens": 6, "lr": 1e-3, "train_top": 2, "eval_group": 2,
         "micro_batch_tokens": 60}  # fmt: skip
+GRPO_WORKER = Path(__file__).parent / "grpo_worker.py"
 
 
 @pytest.fixture(scope="module")
@@ -150,9 +151,6 @@ def grpo_of_one(folder):
     out = folder / "grpo_1"
     subprocess.run([sys.executable, GRPO_WORKER, folder / "sft", out, str(GRPO), "0"], check=True, timeout=300)
     return load_file(out / "weights.safetensors"), History.load(out / "history.json")
-
-
-GRPO_WORKER = Path(__file__).parent / "grpo_worker.py"
 
 
 @two_processes
