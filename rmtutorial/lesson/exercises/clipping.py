@@ -16,7 +16,7 @@ MASK = torch.tensor([[[True, True, True], [True, True, False]], [[True, True, Fa
 
 
 def clipped_loss(logprobs, old_logprobs, advantages, mask, ref_logprobs=None, beta=0.0, clip=0.2):
-    """GRPO's loss, mean over all written tokens: log-probabilities and mask (P, G, L), advantages (P, G) -> a scalar."""
+    """GRPO's loss: log-probabilities and mask (P, G, L), advantages (P, G) -> a scalar."""
     log_ratio = (logprobs - old_logprobs.detach()).where(mask, 0.0)  # (P, G, L)
     ratio, A = log_ratio.exp(), advantages.detach()[..., None]  # (P, G, L), (P, G, 1)
     gain = torch.minimum(ratio * A, ratio.clamp(1 - clip, 1 + clip) * A)  # the worse one

@@ -15,7 +15,7 @@ EPS = 0.1  # large, so that it matters where it stands
 
 
 def group_advantage(rewards, eps=1e-4):
-    """(r - mean) / (std + eps) within the answers to each prompt: rewards (P, G) -> advantages (P, G)."""
+    """(r - mean) / (std + eps) within the answers to each prompt: rewards (P, G) -> (P, G)."""
     above = rewards - rewards[:, :1]  # of equal rewards exactly 0, which r - mean need not be
     return (above - above.mean(dim=1, keepdim=True)) / (above.std(dim=1, keepdim=True) + eps)
 
@@ -92,7 +92,7 @@ ROWS = torch.tensor(  # a prompt of four tokens, with an end mark of its own as 
 
 
 def answer_mask(ids, start, end_id):
-    """True on the answer's tokens, its end mark included: ids (G, T), prompt, answer, padding (also end_id) -> (G, T) bool."""
+    """True on the answer's tokens and its end mark: ids (G, T), pad id = end_id -> (G, T) bool."""
     answer = torch.arange(ids.shape[1]) >= start  # (T,) behind the prompt
     ends = ((ids == end_id) & answer).long()  # (G, T)
     return answer & (ends.cumsum(dim=1) - ends == 0)  # no end mark before this token

@@ -18,7 +18,7 @@ OTHER_MASK = torch.tensor([[[True, False]], [[True, True]]])
 
 
 def kl_of_answers(logprobs, ref_logprobs, mask):
-    """k3 of every token, added up over each answer: (P, G, L) under pi, under the reference, bool -> (P, G) nats."""
+    """k3 of every token, added up over each answer: (P, G, L) three times -> (P, G) nats."""
     log_ratio = (logprobs - ref_logprobs.detach()).where(mask, 0.0)  # before exp: behind the end may stand anything
     return (torch.expm1(-log_ratio) + log_ratio).sum(dim=-1)
 
@@ -113,7 +113,7 @@ REWARDS = torch.tensor([[2.0, -1.0]])
 
 
 def rewards_with_kl(rewards, logprobs, ref_logprobs, mask, beta):
-    """r - beta (log pi(y|x) - log ref(y|x)) of every answer, a constant: (P, G), log-probabilities (P, G, L) -> (P, G)."""
+    """r - beta (log pi(y|x) - log ref(y|x)) of every answer, a constant: (P, G)."""
     log_ratio = (logprobs - ref_logprobs).where(mask, 0.0).sum(dim=-1)  # (P, G) of whole answers
     return (rewards - beta * log_ratio).detach()
 
