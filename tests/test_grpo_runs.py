@@ -130,7 +130,7 @@ def test_recorded_runs_have_the_default_recipe_but_for_length_seed_and_kl_term(b
     for kind, some in both.items():
         for run in some:
             assert {key: value for key, value in run.about["recipe"].items() if key not in free} == default
-            assert (run.about["recipe"]["beta"] > 0) == ("KL" in kind and kind != "no KL term")
+            assert (run.about["recipe"]["beta"] > 0) == (kind == "KL term in the reward")
             assert [row["step"] for row in run.history.evaluations] == list(
                 range(0, run.about["recipe"]["steps"] + 1, 10)
             )
