@@ -19,7 +19,7 @@ OTHER_MASK = torch.tensor([[[True, False]], [[True, True]]])
 
 def kl_of_answers(logprobs, ref_logprobs, mask):
     """k3 of every token, added up over each answer: (P, G, L) three times -> (P, G) nats."""
-    log_ratio = (logprobs - ref_logprobs.detach()).where(mask, 0.0)  # before exp: behind the end may stand anything
+    log_ratio = (logprobs - ref_logprobs.detach()).where(mask, 0.0)  # before exp
     return (torch.expm1(-log_ratio) + log_ratio).sum(dim=-1)
 
 
