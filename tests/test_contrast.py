@@ -8,8 +8,9 @@ from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 
 from rmtutorial.best_of_n import gains
+from rmtutorial.history import History
 from rmtutorial.kl_frontier import best_of_n_frontier, kl_bound
-from rmtutorial.lesson import figures, session, widgets
+from rmtutorial.lesson import figures, session, shift, widgets
 from rmtutorial.overoptimization import fit_gao
 
 WEAK = {"#E69F00", "#56B4E9", "#F0E442"}  # of OKABE_ITO, below 3 to 1 on white
@@ -35,6 +36,7 @@ def made():
         "tree_mask": figures.packing.tree_mask(torch.ones(6, 6).tril(), {"prompt": 2, "chosen": 2, "rejected": 2}),
         "layer_sweep": figures.layers.layer_sweep(sweep, 2),
         **of_best_of_n(),
+        **of_policy_gradient(),
     }
 
 
@@ -52,6 +54,24 @@ def of_best_of_n():
         "tails": figures.best_of_n.tails(ns, curves),
         "pick": widgets.best_of_n.render_pool(["a"], [["b"] * 16], gold, gold, 0, 2)[0],
         "tilt": widgets.best_of_n.render_tilt(gold, gold, 1.0)[0],
+    }
+
+
+def of_policy_gradient():
+    measures = dict.fromkeys(figures.policy_gradient.MEASURES, 1.0)
+    rows = [{"step": i, **measures, "rewards": [[0.0, 1.0], [2.0, i]]} for i in range(3)]
+    history = History(rows[1:], rows)
+    seeds = {f"kind {i}": torch.rand(2, 3) for i in range(7)}
+    slider = widgets.policy_gradient
+    return {
+        "training_panel": figures.policy_gradient.training_panel(history, {"a": [history], "b": [history]}),
+        "collapse": figures.policy_gradient.collapse([0, 1, 2], seeds, seeds),
+        "kl_estimators": figures.policy_loss.kl_estimators(
+            shift.estimators(torch.randn(9), torch.randn(9), [0.0, 1.0])
+        ),
+        "advantages": slider.render_advantages(4, True, "1e-4")[0],
+        "clip_corners": slider.render_clip(1.4, 0.2)[0],
+        "kl_histograms": slider.render_kl(0.5)[0],
     }
 
 

@@ -13,10 +13,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+import answers_06
+from conftest import tiny_sft
 from rmtutorial.best_of_n import best_of_n, within_prompt_spread
 from rmtutorial.kl_frontier import atoms_kl
 from rmtutorial.lesson.exercises import Wrong, all_exercises, check, hint, log_clinic, solution, training_loop
 from rmtutorial.losses import bradley_terry_loss, dpo_loss
+from rmtutorial.sampling import sample
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 EXERCISES = all_exercises()
@@ -541,7 +544,7 @@ WRONG = {
         (lambda picked, gold: (picked - gold.mean(1)).sum() / 3 / gold.var(1).mean().sqrt(), r"for \(2, 4\) others"),
         (lambda picked, gold: (picked - gold.max(1).values).mean() / gold.var(1).mean().sqrt(), "with the best sample"),
     ],
-}
+} | answers_06.WRONG
 CASES = [(key, function, message) for key, cases in WRONG.items() for function, message in cases]
 
 
@@ -684,7 +687,7 @@ RIGHT = {
         lambda picked, gold: (picked.mean() - gold.mean()) / within_prompt_spread(gold),
         lambda picked, gold: (picked.mean() - gold.mean()) / gold.std(1).square().mean() ** 0.5,
     ],
-}
+} | answers_06.RIGHT
 
 
 @pytest.mark.parametrize(
@@ -693,6 +696,18 @@ RIGHT = {
 def test_another_way_to_the_same_answer_is_right(key, function):
     """A check that is hard on mistakes must not be hard on styles."""
     assert check(key, function) is function
+
+
+def test_the_mask_of_exercise_6_2_is_that_of_the_sampler():
+    """Prompt and answers of a group in rows: behind the prompt the mask is `Samples.mask`, end marks and cut answers alike."""
+    lm, tokenizer = tiny_sft("llama")
+    samples = sample(lm, tokenizer, ["Why is the sky blue?"], group=64, max_new_tokens=60, temperature=8.0)
+    assert 0 < samples.finished.sum() < 64 and tokenizer.pad_token_id == tokenizer.eos_token_id
+    prompt = samples.prompt_ids[0]
+    rows = torch.cat([torch.tensor(prompt).expand(64, -1), samples.ids[0]], dim=1)
+    mask = solutions.answer_mask(rows, len(prompt), tokenizer.eos_token_id)
+    assert tokenizer.eos_token_id in prompt and not mask[:, : len(prompt)].any()
+    assert torch.equal(mask[:, len(prompt) :], samples.mask[0])
 
 
 def cells_before_the_stub(key):

@@ -79,6 +79,18 @@ def test_the_frontier_is_a_curve_and_the_other_policies_are_points(pool):
     assert [text.get_text() for text in axes[0].figure.legends[0].texts] == ["pi*", "best of n"]
 
 
+def test_the_frontier_has_a_panel_for_every_judge_that_is_named(pool):
+    """Three judges: two rows, the fourth panel hidden; each title above the gains of its judge."""
+    proxy, gold = pool
+    found = best_of_n_frontier(proxy, gold, NS)
+    policies = {"pi*": found | {"other": -found["gold"]}}
+    titles = {"proxy": "by the proxy", "gold": "by gold", "other": "by another"}
+    axes = figures.best_of_n.frontier(policies, judges=titles).figure.axes
+    assert [ax.get_title() for ax in axes if ax.get_visible()] == list(titles.values())
+    for ax, judge in zip(axes, titles):
+        assert ax.lines[0].get_ydata().tolist() == pytest.approx(policies["pi*"][judge].mean(0).tolist())
+
+
 def test_a_fit_is_dashed_where_it_was_seen_and_dotted_beyond():
     """One with a peak gets a star there and its n; one without says so; seeds are thin lines."""
     kl = torch.tensor([kl_bound(n) for n in NS])

@@ -45,8 +45,28 @@ def gradient_mistake(function, arguments, expected):
 def dtype_mistake(function, arguments, what):
     """What is wrong with the dtype of the answer, or None: float32 in, float32 out, and the same for float64."""
     for dtype in (torch.float32, torch.float64):
-        got = tried(function, *(x.to(dtype) if torch.is_tensor(x) else x for x in arguments)).dtype
+        got = tried(
+            function, *(x.to(dtype) if torch.is_tensor(x) and x.is_floating_point() else x for x in arguments)
+        ).dtype
         if got != dtype:
             kinds = [str(kind).removeprefix("torch.") for kind in (got, dtype)]
             return f"it returns {kinds[0]} for {kinds[1]} {what}; keep the type that comes in"
+    return None
+
+
+def constant_mistake(function, arguments, constants):
+    """What is wrong if arguments that are constants get a gradient, or None.
+
+    Args: arguments, the first of which learns; constants, {name: place among the arguments}.
+    """
+    tracked = {0, *constants.values()}
+    given = [x.clone().requires_grad_() if i in tracked else x for i, x in enumerate(arguments)]
+    loss = tried(function, *given)
+    names, places = constants.keys(), constants.values()
+    gradients = torch.autograd.grad(loss, [given[i] for i in places], allow_unused=True)
+    if pulled := [name for name, gradient in zip(names, gradients) if gradient is not None and gradient.any()]:
+        return (
+            f"the number is right, but a gradient flows into {' and '.join(pulled)} too, which {'is a constant' if len(pulled) == 1 else 'are constants'} here: "
+            ".detach() it before use"
+        )
     return None

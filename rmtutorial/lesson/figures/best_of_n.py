@@ -42,27 +42,34 @@ def gain_curves(ns, gains, kl=None):
     return axes[0]
 
 
-def frontier(policies, marks=None):
-    """What each policy gains by the proxy and by gold, against the root of its KL; 95 % intervals over prompts.
+def frontier(policies, marks=None, judges=None):
+    """What each policy gains by each judge, against the root of its KL; a panel a judge, 95 % intervals over prompts.
 
-    Args: policies {name: {"kl", "proxy", "gold": (P, K)}} as `kl_frontier` gives them, the optimum pi* first, which is
-        drawn as a curve with a band, the others as points; marks {name: K texts to stand beside its points}.
+    Args: policies {name: {"kl", judge: (P, K)}} as `kl_frontier` gives them, the optimum pi* first, which is drawn as a
+        curve with a band, the others as points; marks {name: K texts to stand beside its points in the first panel};
+        judges {judge: title of its panel}, by default proxy and gold.
     """
-    axes = plt.subplots(1, 2, figsize=(10, 4.4), sharex=True, sharey=True)[1]
-    for ax, judge, title in zip(
-        axes, ("proxy", "gold"), ("by the proxy, which is followed", "by gold, which only judges")
-    ):
+    judges = judges or {"proxy": "by the proxy, which is followed", "gold": "by gold, which only judges"}
+    rows = ceil(len(judges) / 2)
+    axes = plt.subplots(rows, 2, figsize=(10, 0.8 + 3.6 * rows), sharex=True, sharey=True, squeeze=False)[1]
+    for ax, (judge, title) in zip(axes.flat, judges.items()):
         for number, (name, found) in enumerate(policies.items()):
             _policy(ax, name, found, judge, LOOKS[number % len(LOOKS)], curve=number == 0)
-            if judge == "proxy":
+            if ax is axes[0, 0]:
                 for text, x, y in zip((marks or {}).get(name, ()), *_means(found, judge)):
                     ax.annotate(text, (x, y), (4, -11), textcoords="offset points", fontsize=9)
         ax.axhline(0, color="black", linestyle=":")
-        ax.set(xlabel=r"$\sqrt{\mathrm{KL}}$ from the reference ($\sqrt{\mathrm{nats}}$)", title=title)
-    axes[0].set_ylabel(GAIN)
-    handles, names = axes[0].get_legend_handles_labels()
-    axes[0].get_figure().legend(handles, names, frameon=False, loc="outside lower center", ncols=4, fontsize=10)
-    return axes[0]
+        ax.set_title(title)
+    for ax in axes.flat[len(judges) :]:
+        ax.set_visible(False)
+    for ax in axes.flat[max(0, len(judges) - 2) : len(judges)]:  # nothing below these
+        ax.set_xlabel(r"$\sqrt{\mathrm{KL}}$ from the reference ($\sqrt{\mathrm{nats}}$)")
+        ax.tick_params(labelbottom=True)
+    for ax in axes[:, 0]:
+        ax.set_ylabel(GAIN)
+    handles, names = axes[0, 0].get_legend_handles_labels()
+    axes[0, 0].get_figure().legend(handles, names, frameon=False, loc="outside lower center", ncols=4, fontsize=10)
+    return axes[0, 0]
 
 
 def _means(found, judge):
