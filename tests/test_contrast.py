@@ -61,15 +61,12 @@ def of_policy_gradient():
     measures = dict.fromkeys(figures.policy_gradient.MEASURES, 1.0)
     rows = [{"step": i, **measures, "rewards": [[0.0, 1.0], [2.0, i]]} for i in range(3)]
     history = History(rows[1:], rows)
-    seeds = {f"kind {i}": torch.rand(2, 3) for i in range(7)}
     slider = widgets.policy_gradient
     return {
-        "training_panel": figures.policy_gradient.training_panel(history, {"a": [history], "b": [history]}),
-        "collapse": figures.policy_gradient.collapse([0, 1, 2], seeds, seeds),
+        "training_panel": figures.policy_gradient.training_panel(history),
         "kl_estimators": figures.policy_loss.kl_estimators(
             shift.estimators(torch.randn(9), torch.randn(9), [0.0, 1.0])
         ),
-        "advantages": slider.render_advantages(4, True, "1e-4")[0],
         "clip_corners": slider.render_clip(1.4, 0.2)[0],
         "kl_histograms": slider.render_kl(0.5)[0],
     }

@@ -123,17 +123,16 @@ def both():
     return kinds
 
 
-def test_recorded_runs_have_the_default_recipe_but_for_length_seed_and_kl_term(both):
+def test_recorded_runs_have_the_default_recipe_but_for_length_prompts_seed_and_kl_term(both):
     """A change of the defaults means recording anew."""
-    free = (*MAY_CHANGE, "seed", "steps", "beta", "kl_in")
+    free = (*MAY_CHANGE, "seed", "steps", "prompts_per_step", "beta", "kl_in")
     default = {key: value for key, value in vars(GRPOConfig()).items() if key not in free}
     for kind, some in both.items():
         for run in some:
             assert {key: value for key, value in run.about["recipe"].items() if key not in free} == default
             assert (run.about["recipe"]["beta"] > 0) == (kind == "KL term in the reward")
-            assert [row["step"] for row in run.history.evaluations] == list(
-                range(0, run.about["recipe"]["steps"] + 1, 10)
-            )
+            steps = [row["step"] for row in run.history.evaluations]
+            assert steps == list(range(0, run.about["recipe"]["steps"] + 1, 20))
 
 
 def test_held_out_answers_gain_by_the_reward_and_by_gold_over_three_seeds(both):

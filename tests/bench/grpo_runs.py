@@ -1,11 +1,11 @@
 """Longer GRPO runs against the reward model of notebook 03, with and without a KL term. Recorded for notebook 06: hours.
 
-    python tests/bench/grpo_runs.py [RUN ...] [--steps 100] [--prompts 8] [--to FOLDER]        (a RUN is a key of RUNS)
+    python tests/bench/grpo_runs.py [RUN ...] [--steps 100] [--prompts 4] [--to FOLDER]        (a RUN is a key of RUNS)
 
-Stop it by Ctrl-C, or kill it: started again it goes on at its last checkpoint (every 10 steps), and asks no judge twice.
+Stop it by Ctrl-C, or kill it: started again it goes on at its last checkpoint (every 20 steps), and asks no judge twice.
 What is begun lies in out/bench/grpo; a finished run is one JSON file in rmtutorial/data/recorded.
 
-Held-out answers (the 24 prompts of pool.py, four each, with the same random numbers every time) are kept every 10
+Held-out answers (the 24 prompts of pool.py, four each, with the same random numbers every time) are kept every 20
 steps, and judged when the run is over: see grpo_judges.py. gold, and panda if its data are there, come from pool.py.
 """
 
@@ -29,7 +29,7 @@ from rmtutorial.policy import Policy
 from rmtutorial.preferences import load_preferences
 
 AT = Path(__file__).parents[2] / "out" / "bench" / "grpo"
-EVERY = 10
+EVERY = 20
 # In rewards (logits) a nat. In short runs without a KL term the first four nats bought about 0.2 within-prompt spreads
 # each, those that followed 0.02 to 0.04; a spread of this reward model is about 1.5 logits. So 0.3 logits a nat first, and
 # 0.03 to 0.06 later: at a price in between a policy buys the first nats and not the last.
@@ -88,7 +88,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("runs", nargs="*", metavar="RUN", help=", ".join(RUNS))
     parser.add_argument("--steps", type=int, default=100)
-    parser.add_argument("--prompts", type=int, default=GRPOConfig.prompts_per_step, help="of a step")
+    parser.add_argument("--prompts", type=int, default=4, help="of a step")
     parser.add_argument("--to", type=Path, default=recorded.FOLDER, help="folder of the JSON files")
     options = parser.parse_args()
     if unknown := set(options.runs) - set(RUNS):

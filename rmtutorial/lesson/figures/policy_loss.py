@@ -1,4 +1,4 @@
-"""Parts of the policy-gradient loss: advantages of a group, the clip, estimators of the KL divergence."""
+"""Parts of the policy-gradient loss: the clip, and estimators of the KL divergence."""
 
 import math
 
@@ -89,25 +89,4 @@ def clip_corners(clip=0.2, ratio=None):
         axes[1, column].legend(frameon=False, fontsize=10, loc="best")
     axes[0, 0].set_ylabel("surrogate")
     axes[1, 0].set_ylabel(r"gradient in $\log\pi$")
-    return axes[0, 0]
-
-
-def advantage_bars(rewards, advantages, bound=None):
-    """Left: rewards of several groups. Right: their advantages, a row of bars each; bound, what none can exceed, as lines.
-
-    Args: rewards, advantages {name of the group: (G,)}.
-    """
-    axes = plt.subplots(len(rewards), 2, figsize=(9, 2.2 * len(rewards)), sharex=True, sharey="col", squeeze=False)[1]
-    for (left, right), (name, group), look in zip(axes, rewards.items(), LOOKS):
-        answers, color = list(range(1, len(group) + 1)), look["color"]
-        left.plot(answers, group, look["marker"], color=color, **EDGE)
-        right.bar(answers, advantages[name].tolist(), color=color, edgecolor="black")
-        right.axhline(0, color="black", linewidth=0.8)
-        for line in (-bound, bound) if bound else ():
-            right.axhline(line, color="black", linestyle=":")
-        left.set_ylabel(f"{name}\nreward")
-        right.set_ylabel("advantage")
-    axes[-1, 0].set_xlabel("answer")
-    axes[-1, 1].set_xlabel("answer" + (", dotted: the bound" if bound else ""))
-    axes[-1, 0].set_xticks(answers[:: 1 + len(answers) // 9])
     return axes[0, 0]

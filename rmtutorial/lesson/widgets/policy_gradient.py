@@ -1,6 +1,4 @@
-"""Sliders of notebook 06: advantages of an almost tied group, the corners of the clip, k1, k2 and k3 under a shift."""
-
-from math import sqrt
+"""Sliders of notebook 06: the corners of the clip; k1, k2 and k3 under a shift."""
 
 import ipywidgets
 import torch
@@ -8,37 +6,8 @@ import torch
 from rmtutorial.lesson import figures
 from rmtutorial.lesson.shift import ESTIMATORS
 from rmtutorial.lesson.widgets import explorer, slider
-from rmtutorial.policy_gradient import group_advantages
 
-SCALES = {"(r - mean) / (std + eps)": True, "r - mean": False}
-GAPS = {f"1e-{k}": 10.0**-k for k in range(8)} | {"0": 0.0}
 DRAWS = 20_000  # of the standard normal distribution
-
-
-def advantage_explorer(group=8, scale=True, gap="1e-4"):
-    """Two groups with one pattern, in the second shrunk: its size, the std, and how nearly the second one is tied."""
-    controls = {
-        "group": slider(ipywidgets.IntSlider, "answers, G", min=2, max=16, value=group),
-        "scale": ipywidgets.ToggleButtons(options=SCALES, value=scale, description="A =", style={"button_width": "200px"}),
-        "gap": slider(ipywidgets.SelectionSlider, "spread of group 2", options=list(GAPS), value=gap),
-    }  # fmt: skip
-    alt = "Rewards of two groups of answers and their advantages as bars; the text below has the largest of each."
-    return explorer(controls, render_advantages, alt)
-
-
-def render_advantages(group, scale, gap):
-    pattern = torch.randn(16, generator=torch.Generator().manual_seed(0), dtype=torch.float64)[:group]
-    rewards = {"1: as sampled": pattern, f"2: spread {gap}": 0.5 + GAPS[gap] * pattern}
-    found = {name: group_advantages(row[None], scale)[0] for name, row in rewards.items()}
-    largest = [row.abs().max().item() for row in found.values()]
-    bound = (group - 1) / sqrt(group)
-    message = f"largest |A|: group 1 <b>{largest[0]:.3f}</b>, group 2, {float(gap):g} times as spread, <b>{largest[1]:.3g}</b>; "
-    message += (
-        f"with the std none exceeds (G - 1) / &radic;G = {bound:.3f}"
-        if scale
-        else "without the std a group counts as much as its rewards differ"
-    )
-    return figures.policy_loss.advantage_bars(rewards, found, bound if scale else None), message
 
 
 def clip_explorer(ratio=1.0, clip=0.2):
