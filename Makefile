@@ -64,7 +64,7 @@ lab: setup
 
 test: setup
 	@echo "== Unit tests, about 4 minutes"
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 	@echo "== Every notebook, executed and compared cell by cell, about 3 minutes each"
 	TQDM_DISABLE=1 $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=1200 $(NOTEBOOKS)
 

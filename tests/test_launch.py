@@ -27,6 +27,7 @@ LEFT_OUT = {
     "nbconvert",
     "nbstripout",
     "pytest",
+    "pytest-xdist",
     "ruff",
 }  # Binder's own, or for tests
 
