@@ -3,7 +3,7 @@
 from collections import Counter
 
 
-def openers(texts, words=3):
+def openers(texts, words=1):
     """Share of the texts that begin with the same words as most of them, and these words; texts shorter than that count whole.
 
     Args: texts, a list of str, of one prompt or of many. Returns: (float, str), the words in lower case.
