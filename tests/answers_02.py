@@ -97,7 +97,9 @@ def last_ones(pairs, share, seed):
 
 def with_number(number):
     """Another number of prompts than round() gives."""
-    return split_of(lambda pairs, share, seed: shuffled(prompts_of(pairs), seed)[: number(share * len(prompts_of(pairs)))])
+    return split_of(
+        lambda pairs, share, seed: shuffled(prompts_of(pairs), seed)[: number(share * len(prompts_of(pairs)))]
+    )
 
 
 def with_numpy(pairs, share, seed):

@@ -490,7 +490,8 @@ WRONG = {
         (lambda picked, gold: (picked - gold.mean(1)).sum() / 3 / gold.var(1).mean().sqrt(), r"for \(2, 4\) others"),
         (lambda picked, gold: (picked - gold.max(1).values).mean() / gold.var(1).mean().sqrt(), "with the best sample"),
     ],
-} | answers_02.WRONG | answers_06.WRONG
+} | answers_06.WRONG
+WRONG |= answers_02.WRONG
 CASES = [(key, function, message) for key, cases in WRONG.items() for function, message in cases]
 
 
@@ -633,7 +634,8 @@ RIGHT = {
         lambda picked, gold: (picked.mean() - gold.mean()) / within_prompt_spread(gold),
         lambda picked, gold: (picked.mean() - gold.mean()) / gold.std(1).square().mean() ** 0.5,
     ],
-} | answers_02.RIGHT | answers_06.RIGHT
+} | answers_06.RIGHT
+RIGHT |= answers_02.RIGHT
 
 
 @pytest.mark.parametrize(

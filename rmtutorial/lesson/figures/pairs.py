@@ -21,7 +21,7 @@ def cut(lengths, max_length):
     """What is left of a text of these lengths, {part: tokens}, when it is cut to `max_length` on either side."""
     ax, total = plt.subplots(figsize=(8, 2.6))[1], sum(lengths.values())
     kept = {"whole": (0, total), "cut on the left": (total - max_length, total), "cut on the right": (0, max_length)}
-    for row, (name, (first, last)) in enumerate(kept.items()):
+    for row, (first, last) in enumerate(kept.values()):
         at = 0
         for part, length in lengths.items():
             left, right = max(at, first, 0), min(at + length, last)
