@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -188,16 +189,16 @@ def test_the_curves_of_davidsons_model_start_where_they_must():
 
 def test_the_cut_explorer_says_what_is_lost(tokenizer, pairs):
     """Behind a cut the prompt's rest is counted; where nothing is cut it says so; the answer can be exchanged."""
-    box = widgets.cuts.cut_explorer(tokenizer, pairs)
+    long = replace(pairs[0], chosen="Because air scatters blue light more. " * 20)
+    box = widgets.cuts.cut_explorer(tokenizer, [long])
     controls = {control.description: control for control in box.children[0].children}
     assert "nothing is cut" in box.children[2].value
     controls["max_length"].value = 32
-    lengths, ids = widgets.cuts.lengths_of(tokenizer, pairs[0])
+    lengths, ids = widgets.cuts.lengths_of(tokenizer, long)
     left = max(0, lengths["prompt"] - len(ids) + 32)
-    assert len(ids) > 32 and f"keeps {left} of {lengths['prompt']}" in box.children[2].value
-    before = box.children[2].value
+    assert f"keeps {left} of {lengths['prompt']}" in box.children[2].value
     controls["answer"].value = "rejected"
-    assert box.children[2].value != before and "data:image/png" in box.children[1].value
+    assert "nothing is cut" in box.children[2].value and "data:image/png" in box.children[1].value
 
 
 def test_the_parts_of_a_text_add_up(tokenizer, pairs):
@@ -210,8 +211,6 @@ def test_the_parts_of_a_text_add_up(tokenizer, pairs):
 
 def test_text_in_the_cut_explorer_is_shown_and_not_run(tokenizer, pairs):
     """A long prompt of HTML is data."""
-    from dataclasses import replace
-
     evil = replace(pairs[0], chosen="<script>alert(1)</script> " * 40)
     assert "<script" not in widgets.cuts.render_cut(tokenizer, evil, "chosen", 64)[1]
 
