@@ -282,7 +282,7 @@ WRONG = {
         (davidson_of(lambda m, nu: scores(m, torch.tensor(0.3))), "for five and log nu -1.1"),
         (ties_as_halves, "a tie as half a win"),
         (without_ties, "the ties are left out"),
-        (only_decided, "it gave"),
+        (only_decided, "the ties are left out of the mean"),
         (by_hand, r"at margins of -200 .* exp overflows"),
         (davidson_of(lambda m, nu: scores(m.clamp(-50, 50), nu)), r"at margins of -200"),
         (davidson_of(lambda m, nu: scores(m.detach(), nu)), "lost its gradient with respect to margin"),

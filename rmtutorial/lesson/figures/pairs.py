@@ -77,7 +77,7 @@ def ties(strength, outcome, slope, nu):
     p = half.softmax(dim=1)  # (50, 3)
     names = ("chosen won", "rejected won", "tie: they disagree")
     for k, (name, marker, style, color) in enumerate(zip(names, "o^s", ("-", "--", ":"), (CHOSEN, REJECTED, "black"))):
-        ax.plot(x, p[:, k], style, color=color, linewidth=2)
+        ax.plot(x, p[:, k], style, color=color, linewidth=2, marker=".", markevery=7)
         at = [s for s in range(4) if (strength == s).any()]
         shares = [(outcome[strength == s] == k).float().mean().item() for s in at]
         ax.plot(at, shares, marker, color=color, markeredgecolor="black", markersize=9, label=name)
