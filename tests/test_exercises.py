@@ -13,6 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+import answers_02
 import answers_06
 from conftest import tiny_sft
 from rmtutorial.best_of_n import best_of_n, within_prompt_spread
@@ -24,39 +25,6 @@ from rmtutorial.sampling import sample
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 EXERCISES = all_exercises()
 solutions = SimpleNamespace(**{e.reference.__name__: e.reference for e in EXERCISES.values()})
-
-
-def row_split(pairs, share, seed):
-    shuffled = random.Random(seed).sample(pairs, len(pairs))
-    n = round(share * len(pairs))
-    return shuffled[n:], shuffled[:n]
-
-
-def without_seed(pairs, share, seed):
-    return solutions.split_by_prompt(pairs, share, 0)
-
-
-def other_split_every_time(pairs, share, seed):
-    return solutions.split_by_prompt(pairs, share, random.random())
-
-
-def shuffling_the_argument(pairs, share, seed):
-    sides = solutions.split_by_prompt(pairs, share, seed)
-    random.Random(seed).shuffle(pairs)
-    return sides
-
-
-def emptying_the_argument(answers):
-    pairs = []
-    while answers:
-        best = answers.pop(0)
-        pairs += [(best, worse) for worse in answers]
-    return pairs
-
-
-def losing_pairs(pairs, share, seed):
-    train, held_out = solutions.split_by_prompt(pairs, share, seed)
-    return train[1:], held_out
 
 
 def wrong_end_of_the_prompt(prompt_ids, eos_id, response_ids, max_length):
@@ -267,28 +235,6 @@ WRONG = {
         (lambda p, v, h, t: p + h, "and they go"),
         (lambda p, v, h, t: p - (0 if t else v * h), "reward head has `hidden` parameters"),
         (lambda p, v, h, t: h, r"it leaves 4 \(tied\)"),
-    ],
-    "2.1": [
-        (lambda a: list(itertools.pairwise(a)), "only neighbors"),
-        (lambda a: [(x, y) for x in a for y in a if x != y], "twice"),
-        (lambda a: [(y, x) for x, y in solutions.ranking_to_pairs(a)], "worse answer stands first"),
-        (lambda a: solutions.ranking_to_pairs(a)[:-1], "it gave"),
-        (lambda a: solutions.ranking_to_pairs(a) if len(a) == 4 else [], r"for the answers 1, 2, 3 it gave \[\]"),
-        (emptying_the_argument, "changes the list that it is given"),
-    ],
-    "2.2": [
-        (row_split, "stand on both sides"),
-        (without_seed, "the seed changes nothing"),
-        (losing_pairs, "80 pairs went in and 79 came out"),
-        (other_split_every_time, "same seed gave two different splits"),
-        (shuffling_the_argument, "changes the order of the list that it is given"),
-        (lambda p, s, seed: solutions.split_by_prompt(p, s, seed)[::-1], "sides are exchanged"),
-    ],
-    "2.3": [
-        (lambda a, f: a - f, "subtracting"),
-        (lambda a, f: a * (1 - f), "one half of the story"),
-        (lambda a, f: 1 - f, "most a perfect model reaches"),
-        (lambda a, f: round(solutions.measured_accuracy(a, f), 2), "do not round"),
     ],
     "3.1": [
         (lambda c, r: -torch.log(torch.sigmoid(c - r)).mean(), r"wrong far out: at a margin of -90"),
@@ -545,6 +491,7 @@ WRONG = {
         (lambda picked, gold: (picked - gold.max(1).values).mean() / gold.var(1).mean().sqrt(), "with the best sample"),
     ],
 } | answers_06.WRONG
+WRONG |= answers_02.WRONG
 CASES = [(key, function, message) for key, cases in WRONG.items() for function, message in cases]
 
 
@@ -688,6 +635,7 @@ RIGHT = {
         lambda picked, gold: (picked.mean() - gold.mean()) / gold.std(1).square().mean() ** 0.5,
     ],
 } | answers_06.RIGHT
+RIGHT |= answers_02.RIGHT
 
 
 @pytest.mark.parametrize(

@@ -1,34 +1,52 @@
-"""Exercises of notebook 02: pairs of a ranking, a split by prompt, what noisy labels measure."""
+"""Exercises of notebook 02: pairs of a ranking, a split by prompt, noisy labels; the bootstrap, a loss that knows ties."""
 
-from types import SimpleNamespace
+import itertools
 
-from rmtutorial.lesson.exercises.exercise import Exercise, same, tried
+from rmtutorial.lesson.exercises import bootstrap, splitting
+from rmtutorial.lesson.exercises.exercise import Exercise, named, same, shown, tried
+from rmtutorial.lesson.exercises.ties import davidson_loss, davidson_loss_mistake
 
 EXERCISES = {}
 
 
 def ranking_to_pairs(answers):
-    """List of (better, worse) tuples from answers ranked best first: AB, AC, AD, BC, ..."""
+    """List of (better, worse) tuples from K answers ranked best first: AB, AC, AD, BC, ..."""
     from itertools import combinations  # here, because the notebook has not imported it
 
     return list(combinations(answers, 2))
 
 
+FRUITS = ["pear", "fig", "quince", "apple"]  # best first; the order of the alphabet is another one
+
+
 def ranking_to_pairs_mistake(function):
-    six = [("a", "b"), ("a", "c"), ("a", "d"), ("b", "c"), ("b", "d"), ("c", "d")]
-    got = [tuple(pair) for pair in tried(function, ["a", "b", "c", "d"])]
-    if len(got) == 3:
-        return "only neighbors are compared; a ranking of K answers says K (K - 1) / 2 things, here 6"
-    if len(got) == 12:
-        return "every pair stands there twice, once with the worse answer first"
-    if set(got) == {(b, a) for a, b in six}:
-        return "the worse answer stands first; a pair is (better, worse)"
-    if sorted(got) != six:
-        return f"for answers a, b, c, d, best first, it gave {got}"
-    three = sorted(tuple(pair) for pair in tried(function, [1, 2, 3]))
-    if three != [(1, 2), (1, 3), (2, 3)]:
-        return f"right for four answers; for the answers 1, 2, 3 it gave {three}"
+    got = [tuple(pair) for pair in tried(function, FRUITS)]
+    for wrong, message in _wrong_pairs(FRUITS):
+        if sorted(got) == sorted(wrong):
+            return message
+    if sorted(got) != sorted(ranking_to_pairs(FRUITS)):
+        return f"for the answers {FRUITS}, best first, it gave {got}"
+    for others in ([7, 3, 9, 1, 5], ["b", "c", "a"], [2, 1], ["alone"]):
+        got = [tuple(pair) for pair in tried(function, others)]
+        if sorted(got) != sorted(ranking_to_pairs(others)):
+            return f"right for four answers; for the {len(others)} answers {others} it gave {got}"
     return None
+
+
+def _wrong_pairs(answers):
+    right = ranking_to_pairs(answers)
+    swapped = [(worse, better) for better, worse in right]
+    alphabet = ranking_to_pairs(sorted(answers))
+    order = "the order of the alphabet decides, not the ranking: the best answer stands first in the list"
+    return [
+        (list(itertools.pairwise(answers)), "only neighbors are compared; a ranking of 4 says 4 * 3 / 2 = 6 things"),
+        ([(answers[0], x) for x in answers[1:]], "only the best is compared, with each of the others; those beat each other, too"),
+        (right + swapped, "every pair stands there twice, once with the worse answer first"),
+        (swapped, "the worse answer stands first; a pair is (better, worse)"),
+        (alphabet, order),
+        ([(b, a) for a, b in alphabet], order),
+        (right + [(x, x) for x in answers], "an answer is compared with itself"),
+    ]  # fmt: skip
 
 
 EXERCISES["2.1"] = Exercise(
@@ -52,35 +70,13 @@ def split_by_prompt(pairs, share, seed):
     return [p for p in pairs if p.prompt not in held_out], [p for p in pairs if p.prompt in held_out]
 
 
-def split_by_prompt_mistake(function):
-    pairs = [SimpleNamespace(prompt=f"p{i // 4}", chosen=f"c{i}", rejected="r") for i in range(80)]  # 20 prompts
-    train, held_out = tried(function, pairs, 0.25, 0)
-    shared = {p.prompt for p in train} & {p.prompt for p in held_out}
-    if shared:
-        return (
-            f"{len(shared)} of 20 prompts stand on both sides, as a split by rows makes them: the leak of this chapter"
-        )
-    if len(train) + len(held_out) != len(pairs):
-        return f"{len(pairs)} pairs went in and {len(train) + len(held_out)} came out"
-    if len(held_out) > len(train):
-        return "the sides are exchanged: `share` is held out, and (train, held_out) is the order"
-    if len(held_out) != 20:
-        return f"a quarter of 80 pairs (4 a prompt) is 20; {len(held_out)} are held out"
-    if [p.prompt for p in tried(function, pairs, 0.25, 0)[1]] != [p.prompt for p in held_out]:
-        return "the same seed gave two different splits; draw from random.Random(seed)"
-    others = [[p.prompt for p in tried(function, pairs, 0.25, seed)[1]] for seed in (1, 2, 3)]
-    if all(other == [p.prompt for p in held_out] for other in others):
-        return "the seed changes nothing: always the same prompts are held out"
-    return None
-
-
 EXERCISES["2.2"] = Exercise(
     split_by_prompt,
     hints=(
-        "Shuffle prompts, not pairs: sorted({pair.prompt for pair in pairs}), by random.Random(seed).",
+        "Shuffle prompts, each of them once: sorted({pair.prompt for pair in pairs}), by random.Random(seed).",
         "Put the held-out prompts into a set; a pair is held out if its prompt is in it.",
     ),
-    mistake=split_by_prompt_mistake,
+    mistake=splitting.split_by_prompt_mistake,
 )
 
 
@@ -91,26 +87,49 @@ def measured_accuracy(true_accuracy, flipped):
 
 def measured_accuracy_mistake(function):
     got = tried(function, 0.9, 0.2)
-    if same(got, 0.9 - 0.2):
-        return (
-            "subtracting counts every flipped label as an error; "
-            "where the model was wrong, a flipped label makes it right"
-        )
-    if same(got, 0.9 * 0.8):
-        return "one half of the story: it can also be wrong on a flipped label, and then it is counted right"
-    if same(got, 0.8):
-        return "that is the most a perfect model reaches; this one is right in 0.9"
+    if mistake := named(got, _wrong_accuracies(0.9, 0.2)):
+        return mistake
     if not same(got, 0.74):
-        return f"for a true accuracy of 0.9 and 0.2 of the labels flipped it gave {got}, not 0.74"
+        return f"for a true accuracy of 0.9 and 0.2 of the labels flipped it gave {shown(got)}, not 0.74"
     if not same(tried(function, 1.0, 0.5), 0.5):
         return "with half of the labels flipped, any model measures 0.5"
-    if not same(got := tried(function, 0.65, 0.118), 0.6146):
-        return f"for a true accuracy of 0.65 and 0.118 of the labels flipped it gave {got}, not 0.6146; do not round"
+    for true, flipped in ((0.65, 0.118), (0.3, 0.1), (0.9, 0.8), (0.2, 0.7), (0.0, 0.0)):
+        right = true * (1 - flipped) + (1 - true) * flipped
+        if not same(got := tried(function, true, flipped), right):
+            return f"for a true accuracy of {true} and {flipped} of the labels flipped it gave {shown(got)}, not {right:.4f}; do not round, and do not clip: below one half is an accuracy, too"
     return None
+
+
+def _wrong_accuracies(true, flipped):
+    return [
+        (true - flipped, "subtracting counts every flipped label as an error; where the model was wrong, a flipped label makes it right"),
+        (true * (1 - flipped), "one half of the story: it can also be wrong on a flipped label, and then it is counted right"),
+        (1 - flipped, "that is the most a perfect model reaches; this one is right in 0.9"),
+        (true * flipped + (1 - true) * (1 - flipped), "the two are exchanged: that is the share that is measured as wrong"),
+    ]  # fmt: skip
 
 
 EXERCISES["2.3"] = Exercise(
     measured_accuracy,
     hints=("Two ways to be counted right: right and not flipped, or ...", "... wrong and flipped."),
     mistake=measured_accuracy_mistake,
+)
+
+EXERCISES["2.4"] = Exercise(
+    bootstrap.bootstrap_by_unit,
+    hints=(
+        "For each unit two numbers: the sum of its values and how many there are (a dict from label to rows).",
+        "picks = torch.randint(G, (draws, G), generator=torch.Generator().manual_seed(seed)): numbers of units.",
+        "sums[picks] is (draws, G); the mean of a draw is the sum of its sums by the sum of its sizes.",
+    ),
+    mistake=bootstrap.bootstrap_by_unit_mistake,
+)
+
+EXERCISES["2.5"] = Exercise(
+    davidson_loss,
+    hints=(
+        "Three numbers that are exponentiated and divided by their sum: that is a softmax, over margin / 2, -margin / 2, log nu.",
+        "torch.stack([...], dim=1) gives (B, 3); log_nu.expand(len(margin)) repeats a scalar. F.cross_entropy takes it from there.",
+    ),
+    mistake=davidson_loss_mistake,
 )
