@@ -13,9 +13,10 @@ from rmtutorial.best_of_n import best_of_n_weights, finite, one_score_per_text, 
 
 
 def kl_bound(n):
-    """log n - (n - 1) / n nats: the KL of best of n from the reference if no two scores are equal; never less than it.
+    """log n - (n - 1) / n nats, an upper bound of the KL of best of n from the reference, ties broken at random.
 
-    Exact for scores without atoms; where texts repeat, an upper bound (Beirami et al. 2024, arXiv:2401.01879).
+    It is the KL for a score with a density. Over texts, of which each has a probability p, the KL is below it for every
+    n > 1, whether scores tie or not; close while n p is small for all of them (Beirami et al. 2024, arXiv:2401.01879).
     """
     return log(n) - (n - 1) / n
 
@@ -47,8 +48,9 @@ def best_of_n_kl(proxy, labels, ns):
 
     The n draws are with replacement here: the pool is read as a distribution of texts, in which a text that was sampled
     c times has probability c / N, and which may write the same text again, as a language model may. As an estimate for
-    the model it is somewhat low, the more the nearer n is to N: never above log N, and for N = n = 64 without any
-    repeat .04 nats below `kl_bound`. The truth lies between the two.
+    the model it is on average somewhat low, the more the nearer n is to N: never above log N, and for N = n = 64 without
+    any repeat .04 nats below `kl_bound`, which the truth never exceeds. That a pool without repeats comes near the bound
+    is by construction (N atoms of 1 / N): it does not show that the model's texts are all rare.
 
     Args: proxy (P, N); labels (P, N), the same number for equal texts of a prompt (`text_labels`); ns, K numbers up to N.
     Returns: (P, K) float64, nats.

@@ -1,4 +1,4 @@
-"""When the proxy is followed too far: Gao's form of the gold curve, whether gold falls, and why a heavy tail makes it."""
+"""When the proxy is followed too far: Gao's form of the gold curve, whether gold falls, and how a heavy tail of the error makes it."""
 
 from dataclasses import dataclass
 from math import inf, isfinite, log, pi
@@ -36,7 +36,7 @@ class GaoFit:
         return self.peak > self.largest
 
     def __str__(self):
-        curve = f"alpha {self.alpha:.2f}, beta {self.beta:.2f}"
+        curve = f"alpha {self.alpha:.2f}, beta_G {self.beta:.2f}"  # beta is the price of KL elsewhere
         if self.peak_n > 1e12:
             return f"{curve}: no peak below n = 10^12"
         n = f"{self.peak_n:.0f}" if self.peak_n < 1e5 else f"10^{log(self.peak_n, 10):.0f}"
@@ -82,11 +82,13 @@ def student_t(shape, df, generator):
 
 
 def tail_curves(ns, df=inf, seeds=8, prompts=128):
-    """Gold of the best of n where proxy = gold + error, gold N(0, 1): how the tail of the error decides whether it falls.
+    """Gold of the best of n where proxy = gold + error, gold N(0, 1), the error independent of it: does its tail make gold fall?
 
     The error is Student's t with df degrees of freedom, not rescaled; normal for an infinite df. The normal error costs
-    a constant share, gold = E[max of n] / sqrt(2), and never makes gold fall; with a heavy tail the largest proxies are
-    large errors, and gold of the pick goes back to 0 (Kwa et al. 2024, arXiv:2407.14503).
+    a constant share, gold = E[max of n] / sqrt(2), and never makes gold fall; with Student's t, whatever df, the largest
+    proxies are in the end large errors, and gold of the pick goes back to 0: for a large df at an n beyond all pools.
+    Both need the independence: an error that depends on gold can make gold fall without any heavy tail (Kwa et al.
+    2024, arXiv:2407.14503, on policies with a KL penalty).
 
     Args: ns, K numbers; seeds, S; prompts, how many pools of max(ns) samples each seed has.
     Returns: (S, K) float64, the mean over the prompts of a seed, in standard deviations of gold.

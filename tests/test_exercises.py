@@ -162,6 +162,21 @@ def listing_the_subsets(proxy, gold, n):
     return torch.stack(found).mean()
 
 
+def listing_with_ties_to_the_first(proxy, gold, n):
+    draws = torch.tensor(list(itertools.combinations(range(len(proxy)), n)))
+    return gold[draws.gather(1, proxy[draws].argmax(1, keepdim=True))].mean()
+
+
+def sharing_at_the_maximum_only(proxy, gold, n):
+    top, order = proxy == proxy.max(), proxy.argsort(stable=True)
+    weights, shared = binomial(len(proxy), n), gold.float().where(~top, gold[top].mean())
+    return (weights * shared[order]).sum()
+
+
+def mean_of_both_orders(proxy, gold, n):
+    return (ties_to_the_first(proxy, gold, n) + best_of(binomial)(proxy, gold, n)) / 2
+
+
 def drawing_subsets(proxy, gold, n):
     draws = torch.rand(200, len(proxy)).argsort(1)[:, :n]
     return gold[draws.gather(1, proxy[draws].argmax(1, keepdim=True))].mean()
@@ -191,6 +206,10 @@ def naive_kl(p, n):
 
 def exponentials(proxy, beta):
     return (proxy / beta).exp()
+
+
+def normalized(weights):
+    return weights / weights.sum(1, keepdim=True)
 
 
 def loop_with(**fault):
@@ -435,13 +454,16 @@ WRONG = {
         (best_of(lambda N, n: binomial(5, n) if N == 5 else torch.ones(N)), "with three equal ones it gave"),
         (drawing_subsets, "it draws at random"),
         (listing_the_subsets, "count, do not list them"),
+        (listing_with_ties_to_the_first, "count, do not list them"),
+        (sharing_at_the_maximum_only, "equal ones below the highest and n = 2 it gave"),
+        (mean_of_both_orders, "all equal scores share"),
         (lambda p, g, n: stably(p, g, n) if len(p) < 9 else float("nan"), r"best 100 of 512 it gave nan, .*overflow"),
         (lambda p, g, n: binomial(len(p), n) * g[p.argsort()], "sum them"),
         (lambda p, g, n: solutions.expected_gold(p, g, n)[None], r"in a tensor of shape \(1,\)"),
     ],
     "5.3": [
         (lambda p, n: math.log(n), "log n is not reached"),
-        (lambda p, n: math.log(n) - (n - 1) / n, "that is the bound"),
+        (lambda p, n: math.log(n) - (n - 1) / n, "that is an upper bound"),
         (lambda p, n: math.log(len(p)), "log K is what no n can exceed"),
         (naive_kl, r"for n = 5000 it gave nan, .* 0 log 0 = 0"),
         (lambda p, n: (p * (p / picks(p, n)).log()).sum(), "the other direction"),
@@ -459,9 +481,22 @@ WRONG = {
     "5.4": [
         (lambda proxy, beta: (proxy * beta).softmax(1), "beta is upside down"),
         (
-            lambda proxy, beta: exponentials(proxy, beta) / exponentials(proxy, beta).sum(1, keepdim=True),
+            lambda proxy, beta: normalized(exponentials(proxy, beta)),
             r"with \+1000 on every score it gave .*nan.* take each prompt's maximum off",
         ),
+        (
+            lambda proxy, beta: normalized(exponentials(proxy - proxy.max(), beta)),
+            r"with \+1000 on the scores of one prompt of two it gave .*nan",
+        ),
+        (
+            lambda proxy, beta: normalized(exponentials(proxy - proxy.mean(1, keepdim=True), beta)),
+            r"for scores times 1 and beta 0\.01 it gave .*nan",
+        ),
+        (
+            lambda proxy, beta: normalized(proxy.softmax(1) ** (1 / beta)),
+            r"for scores times 1000 and beta 1000 it gave",
+        ),
+        (lambda proxy, beta: (proxy / (2 * beta)).softmax(1), r"three samples and beta 0\.25 it gave"),
         (
             lambda proxy, beta: ((proxy - proxy.max()) / beta).flatten().softmax(0).view(proxy.shape),
             "over the whole batch",
@@ -473,10 +508,16 @@ WRONG = {
         (lambda proxy, beta: (proxy / beta).softmax(1) * proxy.shape[1], "ratio to the reference"),
         (lambda proxy, beta: (proxy / beta).log_softmax(1), "logarithms of the weights"),
         (lambda proxy, beta: F.one_hot(proxy.argmax(1), proxy.shape[1]), "all weight is on the best sample"),
-        (lambda proxy, beta: (proxy / 0.5).softmax(1), r"for \(2, 3\) scores and beta 2.0 it gave"),
+        (lambda proxy, beta: (proxy / 0.25).softmax(1), r"for \(2, 3\) scores and beta 2.0 it gave"),
         (lambda proxy, beta: (proxy / beta).softmax(1).double(), "returns float64 for float32 scores"),
     ],
     "5.2": [
+        (lambda picked, gold: (picked - gold.mean(1)).abs().mean() / gold.var(1).mean().sqrt(), "keeps its sign"),
+        (lambda picked, gold: (picked - gold.mean(1)).mean().abs() / gold.var(1).mean().sqrt(), "keeps its sign"),
+        (
+            lambda picked, gold: (picked - gold.mean(1)).clamp(min=0).mean() / gold.var(1).mean().sqrt(),
+            "keeps its sign",
+        ),
         (lambda picked, gold: (picked - gold.mean(1)).mean() / gold.std(), "that spread is over all prompts"),
         (lambda picked, gold: (picked - gold.mean(1)).mean() / gold.var(1, correction=0).mean().sqrt(), "with N - 1"),
         (lambda picked, gold: picked.mean() / gold.var(1).mean().sqrt(), "best of 1 is not subtracted"),

@@ -46,6 +46,7 @@ def test_every_judge_has_its_mean_at_each_n_and_its_interval_at_the_last(pool):
         assert mark.get_xdata()[0] == pytest.approx(mean[-1].item()) and mark.get_marker() == line.get_marker()
     assert len(looks(drawn(curves))) == 3
     assert [text.get_text() for text in forest.get_yticklabels()] == list(judged)
+    assert curves.get_legend_handles_labels() == (drawn(curves), list(judged))
 
 
 def test_the_axis_can_be_the_root_of_the_kl(pool):
@@ -79,6 +80,16 @@ def test_the_frontier_is_a_curve_and_the_other_policies_are_points(pool):
     assert [text.get_text() for text in axes[0].figure.legends[0].texts] == ["pi*", "best of n"]
 
 
+def test_the_betas_can_stand_beside_the_curve(pool):
+    """A text and a point for each, at its KL and gain, in the first panel only."""
+    curve = tilted_frontier(*pool, [4, 0.5])
+    axes = figures.best_of_n.frontier({"pi*": curve}, {"pi*": ["4", "0.5"]}).figure.axes
+    places = [pytest.approx(pair) for pair in zip(curve["kl"].mean(0).sqrt().tolist(), curve["proxy"].mean(0).tolist())]
+    assert [text.xy for text in axes[0].texts] == places and [text.get_text() for text in axes[0].texts] == ["4", "0.5"]
+    assert [(x, y) for line in axes[0].lines if line.get_marker() == "." for x, y in line.get_xydata()] == places
+    assert not axes[1].texts
+
+
 def test_the_frontier_has_a_panel_for_every_judge_that_is_named(pool):
     """Three judges: two rows, the fourth panel hidden; each title above the gains of its judge."""
     proxy, gold = pool
@@ -97,13 +108,15 @@ def test_a_fit_is_dashed_where_it_was_seen_and_dotted_beyond():
     means = {"25 pairs": kl.sqrt() - 0.4 * kl, "800 pairs": kl.sqrt() - 0.1 * kl}
     curves = {size: mean + torch.tensor([[0.1], [-0.1]]) for size, mean in means.items()}
     fits = {size: fit_gao(kl, mean) for size, mean in means.items()}
-    axes = figures.best_of_n.proxy_sizes(kl, curves, fits).figure.axes
+    axes = figures.best_of_n.proxy_sizes(NS, kl, curves, fits).figure.axes
     for ax, size in zip(axes, curves):
         dashed, dotted = (next(line for line in ax.lines if line.get_linestyle() == s and len(line.get_xdata()) > 9) for s in ("--", ":"))  # fmt: skip
         assert max(dashed.get_xdata()) == pytest.approx(fits[size].largest) == min(dotted.get_xdata())
         thin = [line for line in ax.lines if line.get_alpha() == 0.35]
         assert [line.get_ydata().tolist() for line in thin] == [pytest.approx(seed.tolist()) for seed in curves[size]]
         assert ax.get_title() == size
+    assert [text.get_text() for text in axes[0].get_xticklabels()] == ["1", "4", "64"]
+    assert "one seed" in [text.get_text() for text in axes[0].figure.legends[0].texts]
     stars = [[line.get_xdata()[0] for line in ax.lines if line.get_marker() == "*"] for ax in axes[:2]]
     assert stars == [[pytest.approx(1.25)], []]
     assert [ax.texts[0].get_text() for ax in axes[:2]] == ["peak at n = 12", "no peak in what was seen"]

@@ -42,7 +42,7 @@ def test_a_peak_beyond_the_last_point_is_called_extrapolated():
     """alpha .6, beta .12: d = 2.5. Seen up to 2.6 it is a peak; seen up to 2 nothing has fallen yet."""
     seen, foretold = GaoFit(0.6, 0.12, largest=2.6), GaoFit(0.6, 0.12, largest=2.0)
     assert not seen.extrapolated and foretold.extrapolated
-    assert str(seen) == "alpha 0.60, beta 0.12: peak at d = 2.50, n = 1407"
+    assert str(seen) == "alpha 0.60, beta_G 0.12: peak at d = 2.50, n = 1407"
     assert str(foretold).endswith("n = 1407 (extrapolated: nothing was observed beyond d = 2.00)")
     assert "n = 10^" in str(GaoFit(0.9, 0.11, largest=2.0))
 

@@ -13,6 +13,8 @@ PROXY = torch.tensor([0.2, 1.5, -0.7, 3.1, 0.9])
 GOLD = torch.tensor([1.0, 4.0, -2.0, 0.5, 7.0])
 TIED = torch.tensor([1.0, 3.0, 3.0, 0.0, 3.0, 2.0])
 GOLD_OF_TIED = torch.tensor([2.0, 1.0, 9.0, -3.0, 4.0, 0.0])
+TIED_BELOW = torch.tensor([1.0, 5.0, 0.0, 1.0, 7.0, 1.0, 5.0])  # three, and two, neither the highest
+GOLD_OF_TIED_BELOW = torch.tensor([6.0, -2.0, 1.0, 0.5, 3.0, 11.0, 8.0])
 
 
 def expected_gold(proxy, gold, n):
@@ -36,13 +38,20 @@ def expected_gold_mistake(function):
     for n, asked in ((1, "a best of 1 is any sample"), (5, "a best of all 5 is the best by proxy"), (2, "n is not 3")):
         if not same(got := tried(function, PROXY, GOLD, n), right := expected_gold(PROXY, GOLD, n), 1e-5):
             return f"right for n = 3; for n = {n} it gave {shown(got)}, not {shown(right)}: {asked}"
+    if "combinations" in _names_in(inspect.unwrap(function)):
+        return "right for 5 samples, but 512 have more subsets of 100 than there are atoms; count, do not list them"
     if not same(got := tried(function, TIED, GOLD_OF_TIED, 2), right := expected_gold(TIED, GOLD_OF_TIED, 2), 1e-5):
         return (
             named(got, _wrong_ties())
             or f"right without ties; with three equal ones it gave {shown(got)}, not {right:.4f}"
         )
-    if "combinations" in _names_in(inspect.unwrap(function)):
-        return "the numbers are right, but 512 samples have more subsets of 100 than there are atoms; count, do not list them"
+    for n in (2, 3, 4):
+        right = expected_gold(TIED_BELOW, GOLD_OF_TIED_BELOW, n)
+        if not same(got := tried(function, TIED_BELOW, GOLD_OF_TIED_BELOW, n), right, 1e-5):
+            return (
+                f"right where the highest are equal and n = 2; with equal ones below the highest and n = {n} it gave "
+                f"{shown(got)}, not {right:.4f}: all equal scores share, wherever they are and however many"
+            )
     many = torch.linspace(-1, 1, 512)
     if not same(got := tried(function, many, many, 100), right := expected_gold(many, many, 100), 5e-3):
         return f"right for a few samples; for the best 100 of 512 it gave {shown(got)}, not {right:.4f}: do the counts overflow?"
@@ -108,6 +117,7 @@ EXERCISES["5.1"] = Exercise(
 )
 
 PICKED = torch.tensor([3.0, 11.0, -1.5])
+DISLIKED = torch.tensor([0.5, 10.0, -4.0])  # two of three below their prompt's mean
 JUDGED = torch.tensor([[1.0, 2.0, 4.0, 0.0], [8.0, 9.0, 12.0, 9.5], [-2.0, -2.5, -1.0, -4.0]])
 
 
@@ -123,6 +133,11 @@ def gain_in_spreads_mistake(function):
         return mistake
     if not same(got, right := gain_in_spreads(PICKED, JUDGED)):
         return f"for three prompts with four samples it gave {shown(got)}, not {shown(right)}"
+    if not same(got := tried(function, DISLIKED, JUDGED), right := gain_in_spreads(DISLIKED, JUDGED)):
+        return (
+            f"right for picks above their prompt's mean; for picks below it it gave {shown(got)}, not {shown(right)}: "
+            "a judge may dislike the pick, and a loss keeps its sign and its size"
+        )
     far = torch.tensor([[100.0], [-50.0], [0.0]])
     for picked, gold in ((PICKED[:2], JUDGED[:2]), (PICKED, JUDGED[:, 1:]), (PICKED + far[:, 0], JUDGED + far)):
         if not same(got := tried(function, picked, gold), right := gain_in_spreads(picked, gold), 1e-4):

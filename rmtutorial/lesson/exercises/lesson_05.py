@@ -48,7 +48,7 @@ def _wrong_kls(p, n):
     equal = ranks**n - (ranks - 1 / K) ** n
     return [
         (log(n), "log n is not reached: it would be the KL if the best of n fell into the highest n-th of all draws"),
-        (log(n) - (n - 1) / n, "that is the bound, exact only where no text comes twice; p says how often each one comes"),
+        (log(n) - (n - 1) / n, "that is an upper bound, close while no text has much probability; p says how much each one has"),
         (log(K), "log K is what no n can exceed if all texts are equally frequent; p and n do not enter it"),
         ((p * (p / pick).log()).sum(), "that is the other direction, KL(reference, best of n): the expectation is over the picks"),
         (torch.special.xlogy(pick, pick).sum(), "the reference is missing: that is the negative entropy of the picks"),
@@ -80,6 +80,7 @@ EXERCISES["5.3"] = Exercise(
 )
 
 POOL = torch.tensor([[1.0, -0.5, 2.0], [0.25, 4.0, 3.5]])
+BETA = 0.25
 
 
 def tilt(proxy, beta):
@@ -88,21 +89,30 @@ def tilt(proxy, beta):
 
 
 def tilt_mistake(function):
-    got = tried(function, POOL, 0.5)
-    if mistake := named(got, _wrong_tilts(POOL, 0.5)):
+    got = tried(function, POOL, BETA)
+    if mistake := named(got, _wrong_tilts(POOL, BETA)):
         return mistake
-    if not same(got, right := tilt(POOL, 0.5)):
-        return f"for two prompts with three samples and beta 0.5 it gave {shown(got)}, not {shown(right)}"
-    for proxy, beta in ((POOL, 2.0), (POOL.T.contiguous(), 0.5), (torch.zeros(1, 4), 1.0)):
+    if not same(got, right := tilt(POOL, BETA)):
+        return f"for two prompts with three samples and beta {BETA} it gave {shown(got)}, not {shown(right)}"
+    for proxy, beta in ((POOL, 2.0), (POOL.T.contiguous(), BETA), (torch.zeros(1, 4), 1.0)):
         if not same(got := tried(function, proxy, beta), right := tilt(proxy, beta)):
-            return f"right for beta 0.5; for {tuple(proxy.shape)} scores and beta {beta} it gave {shown(got)}, not {shown(right)}"
-    for offset in (1000.0, -1000.0):
-        if not same(got := tried(function, POOL + offset, 0.5), tilt(POOL, 0.5), 1e-4):
+            return f"right for beta {BETA}; for {tuple(proxy.shape)} scores and beta {beta} it gave {shown(got)}, not {shown(right)}"
+    advice = "take each prompt's maximum off first, or use torch.softmax"
+    for first, second in ((1000.0, 1000.0), (-1000.0, -1000.0), (1000.0, 0.0)):
+        offset = torch.tensor([[first], [second]])
+        if not same(got := tried(function, POOL + offset, BETA), tilt(POOL, BETA), 1e-4):
+            where = "every score" if first == second else "the scores of one prompt of two"
             return (
-                f"with {offset:+.0f} on every score it gave {shown(got)}; an offset changes nothing, but exp of a large "
-                "number overflows: take each prompt's maximum off first, or use torch.softmax"
+                f"with {first:+.0f} on {where} it gave {shown(got)}; an offset per prompt changes nothing, but exp of "
+                f"a large number overflows, and of a very negative one is 0: {advice}"
             )
-    return dtype_mistake(function, (POOL, 0.5), "scores")
+    for scale, beta in ((1.0, 0.01), (1000.0, 1000.0)):  # exp(score / beta) too large; exp(score) too unequal
+        if not same(got := tried(function, scale * POOL, beta), right := tilt(scale * POOL, beta), 1e-4):
+            return (
+                f"right for beta {BETA}; for scores times {scale:g} and beta {beta:g} it gave {shown(got)}, not "
+                f"{shown(right)}: exp over- or underflows; {advice}"
+            )
+    return dtype_mistake(function, (POOL, BETA), "scores")
 
 
 def _wrong_tilts(proxy, beta):

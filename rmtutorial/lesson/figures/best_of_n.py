@@ -26,14 +26,15 @@ def gain_curves(ns, gains, kl=None):
         raise ValueError(f"{len(gains)} judges: {len(LOOKS)} can be told apart in one figure; make two")
     axes = plt.subplots(1, 2, figsize=(10, 4), width_ratios=(3, 2))[1]
     places = list(ns) if kl is None else torch.as_tensor(kl).sqrt().tolist()
-    for row, (judged, look) in enumerate(zip(gains.values(), LOOKS)):
+    for row, ((name, judged), look) in enumerate(zip(gains.items(), LOOKS)):
         mean, low, high = mean_with_interval(judged)
         axes[0].fill_between(places, low, high, color=look["color"], alpha=0.12, linewidth=0)
-        axes[0].plot(places, mean, **look, **EDGE)
+        axes[0].plot(places, mean, **look, **EDGE, label=name)
         axes[1].plot([low[-1], high[-1]], [row, row], color="black", linewidth=1.5)
         axes[1].plot(mean[-1], row, look["marker"], color=look["color"], **EDGE)
     axis_of_n(axes[0], ns, kl)
     axes[0].set(ylabel=GAIN, title="Best of n by the proxy, seen by each judge")
+    axes[0].legend(frameon=False, fontsize=9, loc="upper left")
     axes[1].set_yticks(range(len(gains)), list(gains), fontsize=10)
     axes[1].set(ylim=(len(gains) - 0.5, -0.5), xlabel="gain (spreads), 95 % interval", title=f"at n = {ns[-1]}")
     for ax, line in zip(axes, (axes[0].axhline, axes[1].axvline)):
@@ -46,7 +47,8 @@ def frontier(policies, marks=None, judges=None):
     """What each policy gains by each judge, against the root of its KL; a panel a judge, 95 % intervals over prompts.
 
     Args: policies {name: {"kl", judge: (P, K)}} as `kl_frontier` gives them, the optimum pi* first, which is drawn as a
-        curve with a band, the others as points; marks {name: K texts to stand beside its points in the first panel};
+        curve with a band, the others as points; marks {name: K texts to stand beside its points in the first panel, where
+        the curve gets points too};
         judges {judge: title of its panel}, by default proxy and gold.
     """
     judges = judges or {"proxy": "by the proxy, which is followed", "gold": "by gold, which only judges"}
@@ -56,8 +58,11 @@ def frontier(policies, marks=None, judges=None):
         for number, (name, found) in enumerate(policies.items()):
             _policy(ax, name, found, judge, LOOKS[number % len(LOOKS)], curve=number == 0)
             if ax is axes[0, 0]:
+                offset, side = ((-5, 4), "right") if number == 0 else ((4, -11), "left")
                 for text, x, y in zip((marks or {}).get(name, ()), *_means(found, judge)):
-                    ax.annotate(text, (x, y), (4, -11), textcoords="offset points", fontsize=9)
+                    ax.annotate(text, (x, y), offset, textcoords="offset points", fontsize=9, ha=side)
+                    if number == 0:
+                        ax.plot(x, y, ".", color=LOOKS[0]["color"], markersize=10)
         ax.axhline(0, color="black", linestyle=":")
         ax.set_title(title)
     for ax in axes.flat[len(judges) :]:
@@ -87,10 +92,10 @@ def _policy(ax, name, found, judge, look, curve):
         ax.errorbar(x, mean, yerr=(mean - low, high - mean), **look, **EDGE, linewidth=1, capsize=2, label=name)
 
 
-def proxy_sizes(kl, curves, fits):
+def proxy_sizes(ns, kl, curves, fits):
     """Gold of best of n for proxies of several sizes, a panel each: seeds thin, their mean, Gao's form fitted to it.
 
-    Args: kl (K,) nats; curves {size: (S, K) gain of each seed}; fits {size: GaoFit of the mean}. The fit is dashed where
+    Args: ns, K numbers; kl (K,) nats, at whose root they are placed; curves {size: (S, K) gain of each seed}; fits {size: GaoFit of the mean}. The fit is dashed where
         points were observed and dotted beyond; the means of the other sizes stand behind in gray.
     """
     columns = min(len(curves), 3)
@@ -102,6 +107,7 @@ def proxy_sizes(kl, curves, fits):
             ax.plot(d, other.mean(dim=0), color="silver", linewidth=1)
         ax.plot([], color="silver", label="means of the other sizes")
         ax.plot(d, seeds.T, color=CHOSEN, alpha=0.35, linewidth=0.8)
+        ax.plot([], color=CHOSEN, linewidth=0.8, label="one seed")
         ax.plot(d, seeds.mean(dim=0), "o", color=CHOSEN, **EDGE, label=f"mean of {len(seeds)} seeds")
         _fit(ax, fits[size])
         ax.axhline(0, color="black", linestyle=":", linewidth=0.8)
@@ -109,17 +115,18 @@ def proxy_sizes(kl, curves, fits):
     for ax in axes.flat[len(curves) :]:
         ax.set_visible(False)
     for ax in axes[-1]:
-        ax.set_xlabel(r"$d=\sqrt{\mathrm{KL}}$ ($\sqrt{\mathrm{nats}}$)")
+        axis_of_n(ax, ns, kl)
+        ax.set_xlabel(r"n, placed at $d=\sqrt{\mathrm{KL}}$")
     for ax in axes[:, 0]:
         ax.set_ylabel("gain by gold (spreads)")
     handles, names = axes[0, 0].get_legend_handles_labels()
-    axes[0, 0].get_figure().legend(handles, names, frameon=False, loc="outside lower center", ncols=5, fontsize=9)
+    axes[0, 0].get_figure().legend(handles, names, frameon=False, loc="outside lower center", ncols=3, fontsize=9)
     return axes[0, 0]
 
 
 def _fit(ax, fit):
     seen, beyond = torch.linspace(0, fit.largest, 100), torch.linspace(fit.largest, 1.3 * fit.largest, 40)
-    ax.plot(seen, fit(seen), "--", color=COLORS[1], linewidth=2, label=r"fit $d(\alpha-\beta d)$")
+    ax.plot(seen, fit(seen), "--", color=COLORS[1], linewidth=2, label=r"fit $d(\alpha-\beta_G d)$")
     ax.plot(beyond, fit(beyond), ":", color=COLORS[1], linewidth=2.5, label="the fit, extrapolated")
     if 0 < fit.peak <= fit.largest:
         ax.plot(
@@ -142,7 +149,7 @@ def tails(ns, curves):
     ax = plt.subplots(figsize=(8, 4))[1]
     for (name, seeds), look in zip(curves.items(), LOOKS):
         mean, peak = seeds.mean(dim=0), int(seeds.mean(dim=0).argmax())
-        ax.plot(ns, seeds.T, color=look["color"], alpha=0.3, linewidth=0.8)
+        ax.plot(ns, seeds.T, color=look["color"], alpha=0.3, linewidth=0.8)  # one seed each
         falls = peak < len(ns) - 1
         label = f"{name}: " + (f"highest at n = {ns[peak]}" if falls else "still rising")
         ax.plot(ns, mean, **look, **EDGE, linewidth=2, label=label)
