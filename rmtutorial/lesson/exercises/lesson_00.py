@@ -113,7 +113,7 @@ EXERCISES["0.2"] = Exercise(
 
 
 def pair_loss(r_chosen, r_rejected):
-    """Loss of one pair, a scalar tensor with its gradient, from the rewards () of its two answers."""
+    """Loss of one pair, a scalar tensor, from the rewards () of its two answers."""
     return -torch.log(torch.sigmoid(r_chosen - r_rejected))  # ()
 
 
