@@ -56,6 +56,10 @@ def pipeline(parts, lit=None, pooling="mean"):
     return ax
 
 
+def _number(value):
+    return torch.as_tensor(value).detach().item()
+
+
 def _lanes(values):
     return zip(values, LANES.values())
 
@@ -78,13 +82,13 @@ def _text(ax, parts):
     for name, answer in (("chosen", pair.chosen), ("rejected", pair.rejected)):
         low, high, color = LANES[name]
         ax.add_patch(Rectangle((left, low), right - left, high - low, fc="white", ec=color, lw=2))
-        prompt, lines = (textwrap.wrap(text, 26) for text in (str(pair.prompt), answer))
+        prompt, lines = (textwrap.wrap(text, 24) for text in (str(pair.prompt), answer))
         shown = [*_cut(prompt, 3), f"{name}:", *_cut(lines, 6)]
         _write(ax, left + 5, high - 6, "\n".join(shown), ha="left", va="top", fontsize=8, parse_math=False)
 
 
 def _cut(lines, most):
-    return lines if len(lines) <= most else [*lines[: most - 1], lines[most - 1][:24] + " …"]
+    return lines if len(lines) <= most else [*lines[: most - 1], lines[most - 1][:22] + " …"]
 
 
 def _rows(lane, T, n):
@@ -135,7 +139,7 @@ def _backbone(ax, parts):
 
 def _heat(ax, numbers, left, right, low, high, widest):
     ax.imshow(
-        numbers.detach().float(),
+        numbers.detach().float().numpy(),
         extent=(left, right, low, high),
         cmap="PuOr_r",
         vmin=-widest,
@@ -177,7 +181,7 @@ def _reward(ax, parts):
         y = sum(rows) / 2
         _arrow(ax, (left - 16, y), (left, y))
         ax.add_patch(Rectangle((left, y - 15), right - left, 30, fc="white", ec=lane[2], lw=2.5))
-        _write(ax, (left + right) / 2, y, f"{float(reward):.2f}", fontsize=12, weight="bold")
+        _write(ax, (left + right) / 2, y, f"{_number(reward):.2f}", fontsize=12, weight="bold")
 
 
 def _margin(ax, parts):
@@ -186,19 +190,19 @@ def _margin(ax, parts):
     for rows, end in zip(parts["rows"], (y + 18, y - 18)):
         _arrow(ax, (left - 20, sum(rows) / 2), ((left + right) / 2, end))
     ax.add_patch(Rectangle((left, y - 15), right - left, 30, fc="white", ec="black", lw=1.5))
-    _write(ax, (left + right) / 2, y, f"{float(parts['margin']):+.2f}", fontsize=12, weight="bold")
+    _write(ax, (left + right) / 2, y, f"{_number(parts['margin']):+.2f}", fontsize=12, weight="bold")
 
 
 def _loss(ax, parts):
     left, right = COLUMNS["loss"]
-    margin, loss, y = float(parts["margin"]), float(parts["loss"]), _middle(BETWEEN)
+    margin, loss, y = _number(parts["margin"]), _number(parts["loss"]), _middle(BETWEEN)
     _arrow(ax, (left - 18, y), (left, y))
     ax.add_patch(Rectangle((left, y - 15), right - left, 30, fc="white", ec="black", lw=1.5))
     _write(ax, (left + right) / 2, y, f"{loss:.2f}", fontsize=12, weight="bold")
     across = torch.linspace(-3, 3, 61)
     place = lambda m, value: (left + (m + 3) / 6 * (right - left), 262 + 24 * value)  # noqa: E731  small curve above
-    ax.plot(*place(across, torch.nn.functional.softplus(-across)), color=GRAY, lw=1.5)
-    ax.plot(*place(torch.tensor([0.0, 0.0]), torch.tensor([0.0, 3.0])), color=GRAY, lw=0.8, ls=":")
+    ax.plot(*place(across.numpy(), torch.nn.functional.softplus(-across).numpy()), color=GRAY, lw=1.5)
+    ax.plot(*place(torch.zeros(2).numpy(), torch.tensor([0.0, 3.0]).numpy()), color=GRAY, lw=0.8, ls=":")
     ax.plot(*place(min(3.0, max(-3.0, margin)), min(loss, 3.05)), "o", color=OKABE_ITO[3], ms=7, mec="black")
     _write(ax, (left + right) / 2, 251, "margin 0", fontsize=8)
     _write(ax, (left + right) / 2, y - 28, "ln 2 = 0.69\nat margin 0", fontsize=9, va="top")
@@ -213,10 +217,10 @@ def _gradient(ax, gradient, lit):
         ax.add_patch(Rectangle((172, 10), 624, 42, fc="none", ec=GRAY, ls=":"))
         return
     _arrow(ax, (760, 46), (300, 46), lw=1.5)
-    chosen, rejected = map(float, gradient["reward"])
+    chosen, rejected = map(_number, gradient["reward"])
     _write(ax, 594, 24, f"on the rewards\n{chosen:+.2f} chosen, {rejected:+.2f} rejected", fontsize=9)
-    _write(ax, 446, 24, f"on the head's weights\nnorm {float(gradient['head']):.2f}", fontsize=9)
-    _write(ax, 299, 24, f"on the backbone's\nnorm {float(gradient['backbone']):.2f}", fontsize=9)
+    _write(ax, 446, 24, f"on the head's weights\nnorm {_number(gradient['head']):.2f}", fontsize=9)
+    _write(ax, 299, 24, f"on the backbone's\nnorm {_number(gradient['backbone']):.2f}", fontsize=9)
 
 
 DRAW = {
