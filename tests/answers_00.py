@@ -119,7 +119,7 @@ WRONG = {
         (lambda h, n: h[-n:].median(0).values, "that is the median"),
         (lambda h, n: h[:n].mean(0), r"of shape \(3,\), not \["),
         (lambda h, n: h[n:].mean(0), r"`hidden\[n_response:\]` starts after n_response tokens"),
-        (lambda h, n: h[n + 2 :].mean(0), r"of shape \(3,\), not"),
+        (lambda h, n: h[n + 1 :].mean(0), r"of shape \(3,\), not"),
         (lambda h, n: h[-n - 1 :].mean(0), "one token too many"),
         (lambda h, n: h[-n:-1].mean(0), "one token too few"),
         (lambda h, n: h[-n - 1 : -1].mean(0), "one place too far left"),
