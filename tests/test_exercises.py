@@ -13,6 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+import answers_00
 import answers_02
 import answers_06
 from conftest import tiny_sft
@@ -27,19 +28,6 @@ EXERCISES = all_exercises()
 solutions = SimpleNamespace(**{e.reference.__name__: e.reference for e in EXERCISES.values()})
 
 
-def wrong_end_of_the_prompt(prompt_ids, eos_id, response_ids, max_length):
-    return [*prompt_ids[: max(0, max_length - len(response_ids) - 1)], eos_id, *response_ids][-max_length:]
-
-
-def answer_kept_whole(prompt_ids, eos_id, response_ids, max_length):
-    room = max(0, max_length - len(response_ids))
-    return [*prompt_ids, eos_id][len(prompt_ids) + 1 - room :] + response_ids
-
-
-def answer_kept_whole_but_for_one_length(prompt_ids, eos_id, response_ids, max_length):
-    if max_length < len(response_ids):
-        return response_ids[-max_length:]
-    return [*prompt_ids, eos_id][-(max_length - len(response_ids)) :] + response_ids
 
 
 def half_of_the_gradient(c, r):
@@ -218,29 +206,6 @@ def loop_with(**fault):
 
 
 WRONG = {
-    "0.1": [
-        (lambda p, e, r, m: (p + r)[-m:], "separator is missing"),
-        (lambda p, e, r, m: [*p, *r, e][-m:], "EOS stands at the end"),
-        (lambda p, e, r, m: [*p, e, *r][:m], "lost its right end"),
-        (lambda p, e, r, m: [e, *p, *r], r"it gave \[0, 5, 6"),
-        (wrong_end_of_the_prompt, "wrong end of the prompt"),
-        (answer_kept_whole, "answer itself is too long"),
-        (answer_kept_whole_but_for_one_length, r"for max_length 3 it gave 6 ids.*\[-0:\]"),
-        (lambda p, e, r, m: [*p, e, *r] if m > 5 else [e, *r][-m:], r"cut to 5 tokens it gave \[0, 7, 8, 9\], not"),
-        (lambda p, e, r, m: torch.tensor([*p, e, *r][-m:]), "Tensor; return a list"),
-    ],
-    "0.2": [
-        (lambda h, n: h.mean(0), "prompt's tokens too"),
-        (lambda h, n: h[-1], "last token alone"),
-        (lambda h, n: h[-n:].mean(), "hidden size as well"),
-        (lambda h, n: h[-n:].mean(1), "over the wrong thing"),
-        (lambda h, n: h.mean(), "over the wrong thing"),
-        (lambda h, n: h[:n].mean(0), r"\[1.5, 2.5, 3.5\] of shape \(3,\), not \[16.5, 17.5, 18.5\] of shape"),
-        (lambda h, n: h[n:].mean(0), r"`hidden\[n_response:\]` starts after n_response tokens"),
-        (lambda h, n: h[n + 1 :].mean(0), r"of shape \(3,\), not"),
-        (lambda h, n: h[-n - 1 :].mean(0), "one token too many"),
-        (lambda h, n: h[-n:].mean(0, keepdim=True), r"of shape \(1, 3\), not"),
-    ],
     "1.1": [
         (lambda m: torch.full((len(m),), m.shape[1] - 1), "last position, padding or not"),
         (lambda m: m.sum(1), "one too far"),
@@ -531,8 +496,7 @@ WRONG = {
         (lambda picked, gold: (picked - gold.mean(1)).sum() / 3 / gold.var(1).mean().sqrt(), r"for \(2, 4\) others"),
         (lambda picked, gold: (picked - gold.max(1).values).mean() / gold.var(1).mean().sqrt(), "with the best sample"),
     ],
-} | answers_06.WRONG
-WRONG |= answers_02.WRONG
+} | answers_00.WRONG | answers_02.WRONG | answers_06.WRONG
 CASES = [(key, function, message) for key, cases in WRONG.items() for function, message in cases]
 
 
@@ -675,8 +639,7 @@ RIGHT = {
         lambda picked, gold: (picked.mean() - gold.mean()) / within_prompt_spread(gold),
         lambda picked, gold: (picked.mean() - gold.mean()) / gold.std(1).square().mean() ** 0.5,
     ],
-} | answers_06.RIGHT
-RIGHT |= answers_02.RIGHT
+} | answers_00.RIGHT | answers_02.RIGHT | answers_06.RIGHT
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,13 @@
 """The Bradley-Terry loss over the margin."""
 
+import math
+
 import matplotlib.pyplot as plt
 import torch
 
 from rmtutorial.lesson.session import CHOSEN, REJECTED
+
+LN_2 = math.log(2)
 
 
 def sigmoid_and_loss(margin):
@@ -14,12 +18,14 @@ def sigmoid_and_loss(margin):
     p, loss = torch.sigmoid(here).item(), torch.nn.functional.softplus(-here).item()
     axes[0].plot(x, torch.sigmoid(x), color=CHOSEN)
     axes[0].plot(margin, p, "o", color=REJECTED, markersize=9)
-    axes[0].set(ylabel="P(chosen wins)", xlabel="margin (logits)", title="sigmoid")
+    axes[0].set(ylabel="P(chosen wins)", xlabel="margin (logits)", title="P = sigmoid of the margin")
     axes[1].plot(x, torch.nn.functional.softplus(-x), color=CHOSEN, label="loss")
     near = torch.tensor([margin - 3.0, margin + 3.0])
     axes[1].plot(near, loss + (p - 1) * (near - margin), "--", color="black", label=f"slope {p - 1:+.2f}")
+    axes[1].plot([-10, 0, 0], [LN_2, LN_2, -0.5], ":", color="black", linewidth=1)
+    axes[1].annotate("ln 2 at margin 0", (-10, LN_2), (2, 4), textcoords="offset points", fontsize=9)
     axes[1].plot(margin, loss, "o", color=REJECTED, markersize=9)
-    axes[1].set(ylabel="loss (nats)", xlabel="margin (logits)", title="-log sigmoid", ylim=(-0.5, 10.5))
+    axes[1].set(ylabel="loss (nats)", xlabel="margin (logits)", title="loss = -log P", ylim=(-0.5, 10.5))
     axes[1].legend(frameon=False)
     return axes[0]
 
