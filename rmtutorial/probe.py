@@ -9,7 +9,7 @@ import torch
 
 from rmtutorial.backbones import decoder_layers, final_norm
 from rmtutorial.encoding import micro_batches
-from rmtutorial.evaluation import accuracy_table, measures, summary
+from rmtutorial.evaluation import measures, summary
 from rmtutorial.history import History
 from rmtutorial.losses import bradley_terry_loss
 from rmtutorial.recipe import TrainConfig, batch_order, lr_factor
@@ -101,24 +101,12 @@ def train_head(features, config=None, held_out=None, groups=None, lead=None):
     return w.detach(), history
 
 
-def layer_sweep(rm, pairs, held_out, config=None):
-    """How well does a head judge from each layer? One forward pass a pair, then one head a layer.
-
-    Args:
-        rm: a RewardModel with all layers, pooling "last"; its final norm is put on every layer, as a cut backbone has it.
-        pairs, held_out: PreferencePairs to fit the heads on, and to judge.
-        config: TrainConfig of the heads.
-    Returns: a pandas table with the layer (1, 2, ...) as index and accuracy, low, high (95 %, by set) and pairs.
-    """
-    train, test = (layer_features(rm, p) for p in (pairs, held_out))  # (layers, B, 2, H)
-    config = config or TrainConfig(epochs=10, head_lr=3e-3, weight_decay=0.1)
-    rewards = {k + 1: test[k] @ train_head(train[k], config)[0] for k in range(len(train))}  # layer -> (N, 2)
-    return accuracy_table(rewards, held_out).rename_axis("layer")
-
-
 @torch.no_grad()
 def layer_features(rm, pairs, max_tokens=2048):
-    """Normed last-token states after every layer, (layers, B, 2, H) float32."""
+    """Last-token states after every layer, each put through the model's *last* norm, (layers, B, 2, H) float32.
+
+    So each is what the head would read of a backbone cut there. `rm` has all layers, and pooling "last".
+    """
     states, handles = [], []
     examples, layers = rm.encode_pairs(pairs), decoder_layers(rm.backbone)
     norm = final_norm(rm.backbone)

@@ -13,6 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+import answers_01
 import answers_06
 from conftest import tiny_sft
 from rmtutorial.best_of_n import best_of_n, within_prompt_spread
@@ -253,20 +254,6 @@ WRONG = {
         (lambda h, n: h[n + 1 :].mean(0), r"of shape \(3,\), not"),
         (lambda h, n: h[-n - 1 :].mean(0), "one token too many"),
         (lambda h, n: h[-n:].mean(0, keepdim=True), r"of shape \(1, 3\), not"),
-    ],
-    "1.1": [
-        (lambda m: torch.full((len(m),), m.shape[1] - 1), "last position, padding or not"),
-        (lambda m: m.sum(1), "one too far"),
-        (lambda m: m.sum(1) - 1, "silently wrong on the left"),
-        (lambda m: m.argmax(1), r"it gave \[0, 0\]"),
-        (lambda m: solutions.last_token(m).float(), "positions are indices"),
-    ],
-    "1.2": [
-        (lambda p, v, h, t: p - v * h + h, "removes no parameter"),
-        (lambda p, v, h, t: p - v * h, "two things"),
-        (lambda p, v, h, t: p + h, "and they go"),
-        (lambda p, v, h, t: p - (0 if t else v * h), "reward head has `hidden` parameters"),
-        (lambda p, v, h, t: h, r"it leaves 4 \(tied\)"),
     ],
     "2.1": [
         (lambda a: list(itertools.pairwise(a)), "only neighbors"),
@@ -544,7 +531,7 @@ WRONG = {
         (lambda picked, gold: (picked - gold.mean(1)).sum() / 3 / gold.var(1).mean().sqrt(), r"for \(2, 4\) others"),
         (lambda picked, gold: (picked - gold.max(1).values).mean() / gold.var(1).mean().sqrt(), "with the best sample"),
     ],
-} | answers_06.WRONG
+} | answers_01.WRONG | answers_06.WRONG
 CASES = [(key, function, message) for key, cases in WRONG.items() for function, message in cases]
 
 
@@ -687,7 +674,7 @@ RIGHT = {
         lambda picked, gold: (picked.mean() - gold.mean()) / within_prompt_spread(gold),
         lambda picked, gold: (picked.mean() - gold.mean()) / gold.std(1).square().mean() ** 0.5,
     ],
-} | answers_06.RIGHT
+} | answers_01.RIGHT | answers_06.RIGHT
 
 
 @pytest.mark.parametrize(
