@@ -8,7 +8,7 @@ import time
 import torch
 
 from rmtutorial.backbones import decoder_layers, final_norm
-from rmtutorial.encoding import micro_batches
+from rmtutorial.encoding import micro_batches, tree_batch
 from rmtutorial.evaluation import measures, summary
 from rmtutorial.history import History
 from rmtutorial.losses import bradley_terry_loss
@@ -102,24 +102,27 @@ def train_head(features, config=None, held_out=None, groups=None, lead=None):
 
 
 @torch.no_grad()
-def layer_features(rm, pairs, max_tokens=2048):
-    """Last-token states after every layer, each put through the model's *last* norm, (layers, B, 2, H) float32.
+def layer_features(rm, pairs, poolings=("last",), max_tokens=2048):
+    """{pooling: states after every layer, (layers, B, 2, H) float32}, all by one forward pass a pair.
 
-    So each is what the head would read of a backbone cut there. `rm` has all layers, and pooling "last".
+    Each layer's states go through the model's *last* norm: so they are what the head would read of a backbone that is
+    cut there. `rm` has all layers; poolings, "last" and "mean".
     """
-    states, handles = [], []
-    examples, layers = rm.encode_pairs(pairs), decoder_layers(rm.backbone)
+    states, examples, layers = [], rm.encode_pairs(pairs), decoder_layers(rm.backbone)
     norm = final_norm(rm.backbone)
-    features = torch.zeros(len(layers), len(pairs), 2, rm.reward_head.in_features)
-    for layer in layers:
-        handles.append(layer.register_forward_hook(lambda module, args, output: states.append(output)))
+    shape = len(layers), len(pairs), 2, rm.reward_head.in_features
+    features = {how: torch.zeros(shape) for how in poolings}
+    handles = [layer.register_forward_hook(lambda module, args, output: states.append(output)) for layer in layers]
     try:
         for group in micro_batches(examples, max_tokens):
             states.clear()
-            batch = rm.batch([examples[i] for i in group])
-            rm.pooled(batch)
+            some = [examples[i] for i in group]
+            rm.hidden(rm.batch(some))
+            pools = {how: tree_batch(some, rm.pad_id, how).pool.to(rm.device) for how in poolings}
             for layer, hidden in enumerate(states):  # (1, N, H)
-                features[layer, group] = norm(batch.pool @ hidden[0]).float().cpu()
+                normed = norm(hidden[0]).float()
+                for how, pool in pools.items():
+                    features[how][layer, group] = (pool @ normed).cpu()
     finally:
         for handle in handles:
             handle.remove()

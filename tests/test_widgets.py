@@ -1,5 +1,6 @@
 """Widgets without a browser: set a trait, read what the image and the text show."""
 
+import itertools
 import json
 
 import ipywidgets
@@ -90,11 +91,11 @@ def test_the_layer_explorer_tells_the_numbers_of_the_layer_it_is_on():
 
 
 def test_the_features_of_each_layer_are_those_of_a_backbone_cut_there(sft, pairs):
-    """Cutting the model after layer k and reading the head's input gives the k-th features."""
-    features = layer_features(RewardModel.from_sft(*sft, layers=None), pairs)
-    for k in (1, 3, 4):
-        cut = RewardModel.from_sft(*sft, layers=k)
-        torch.testing.assert_close(features[k - 1], pooled_features(cut, pairs), atol=1e-5, rtol=0)
+    """Cutting the model after layer k and reading the head's input gives the k-th features, by either pooling."""
+    features = layer_features(RewardModel.from_sft(*sft, layers=None), pairs, ("last", "mean"))
+    for how, k in itertools.product(("last", "mean"), (1, 3, 4)):
+        cut = RewardModel.from_sft(*sft, layers=k, pooling=how)
+        torch.testing.assert_close(features[how][k - 1], pooled_features(cut, pairs), atol=1e-5, rtol=0)
 
 
 def test_labels_are_kept_in_the_preference_format_and_go_on(tmp_path, pairs):

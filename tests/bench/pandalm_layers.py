@@ -31,7 +31,7 @@ def features(rm, name, pairs):
     for at in range(0, len(pairs), PART):
         path = ASIDE / f"{name}_{at}.pt"
         if not path.exists():
-            torch.save(layer_features(rm, pairs[at : at + PART]).half(), path.with_suffix(".part"))
+            torch.save(layer_features(rm, pairs[at : at + PART])["last"].half(), path.with_suffix(".part"))
             path.with_suffix(".part").rename(path)
             print(f"{name}: {min(at + PART, len(pairs))} of {len(pairs)}", flush=True)
         found.append(torch.load(path).float())
