@@ -51,7 +51,7 @@ SHAPES = {  # from config.json of each repository
 }
 FULL = {"full, fp32": 4, "full, bf16": 2}  # way -> bytes of a weight, of its gradient, of each of AdamW's two moments
 WAYS = (*FULL, "LoRA, bf16", "QLoRA, 4 bit")
-NF4 = (4 + 0.127) / 8  # bytes of a quantized weight with its doubly quantized constants (Dettmers et al. 2023, section 3)
+NF4 = 4.127 / 8  # bytes of a quantized weight and its share of the constants (Dettmers et al. 2023, section 3)
 
 
 def training_bytes(shape, way, tokens=2048, rank=16, checkpointing=True):

@@ -61,7 +61,10 @@ WRONG = {
         (lambda m: last_token(m)[:, None], r"it gave .* of shape \(2, 1\)"),
         (side_of_the_first_row, "each row has a side of its own"),
         (lambda m: torch.argsort(m, dim=1)[:, -1] if m.shape[1] > 9 else last_token(m), "wrong for 200"),
-        (lambda m: last_token(m.sign() * (m > 0)) if m.dtype == torch.int64 else m.sum(1), "one row of a torch.bool mask"),
+        (
+            lambda m: last_token(m.sign() * (m > 0)) if m.dtype == torch.int64 else m.sum(1),
+            "one row of a torch.bool mask",
+        ),
         (zeroing_the_argument, "changes the tensor that it is given"),
     ],
     "1.2": [
@@ -74,9 +77,12 @@ WRONG = {
         (lambda b, rows, w, pad: alone(b, rows, w), "by 3 forward passes"),
         (lambda b, rows, w, pad: rewards_of(b, rows, w, pad).detach(), "lost its gradient with respect to w"),
         (torch.no_grad()(rewards_of), "lost its gradient"),
-        (lambda b, rows, w, pad: rewards_of(b, rows, w.detach(), pad) + 0 * w.sum(), "its gradient with respect to w is"),
+        (
+            lambda b, rows, w, pad: rewards_of(b, rows, w.detach(), pad) + 0 * w.sum(),
+            "its gradient with respect to w is",
+        ),
         (lambda b, rows, w, pad: detached_backbone(b, rows, w, pad), "no gradient reaches the backbone"),
-        (lambda b, rows, w, pad: rewards_of(b, rows, w, pad).tolist(), "lost its gradient"),
+        (lambda b, rows, w, pad: rewards_of(b, rows, w, pad).tolist(), "a list came back, which has no gradient"),
         (padding_in_place, "changes the lists that it is given"),
         (for_three_texts, "right for 3 texts; for 2 others"),
     ],

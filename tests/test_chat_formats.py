@@ -58,7 +58,9 @@ def test_the_text_of_a_template_gets_a_second_bos_where_the_tokenizer_adds_one(b
 
 def test_which_token_each_rule_reads(base):
     """Where pad is EOS: the end mark is skipped, and before the fix the question's last token was read."""
-    llama, qwen, mistral = (what_is_read(base, FORMATS[n], "Why?", "It is.") for n in ("Llama 3", "Qwen 3", "Mistral 0.3"))
+    llama, qwen, mistral = (
+        what_is_read(base, FORMATS[n], "Why?", "It is.") for n in ("Llama 3", "Qwen 3", "Mistral 0.3")
+    )
     keys = ("last by mask", "right-most not pad", "before first pad")
     assert [llama[k] for k in keys] == ["'<|eot_id|>'", "'.'", "'?'"]
     assert [qwen[k] for k in keys] == ["'\\n'"] * 3

@@ -27,7 +27,8 @@ def boxes(ax):
 def test_the_swap_shows_shapes_and_weights():
     """Of a toy: embeddings 10 x 4 = 40 weights in both towers, a tied head that has none of its own, 4 in the new one."""
     shown = texts(figures.heads.head_swap(3, 10, 4, 99, tied=True, tokens=7))
-    assert shown.count("embeddings (10, 4)\n40 weights") == 2 and shown.count("3 layers and a norm\n3 x 99 + 4 weights") == 2
+    assert shown.count("embeddings (10, 4)\n40 weights") == 2
+    assert shown.count("3 layers and a norm\n3 x 99 + 4 weights") == 2
     assert "reward head\n(4,): 4 weights" in shown and "logits (1, 7, 10)" in shown and "reward (1,)" in shown
     assert any("tied" in text for text in shown)
     assert not any("tied" in text for text in texts(figures.heads.head_swap(3, 10, 4, 99, tied=False, tokens=7)))
@@ -35,7 +36,7 @@ def test_the_swap_shows_shapes_and_weights():
 
 def test_the_arrows_of_the_batch_end_at_the_tokens_that_are_read():
     """Rules that read one token share an arrow; padding is written as padding, whatever its token is."""
-    rows = {"right": (TOKENS + ["<|im_end|>"], [1] * 6 + [0]), "left": (["<|im_end|>"] + TOKENS, [0] + [1] * 6)}
+    rows = {"right": ([*TOKENS, "<|im_end|>"], [1] * 6 + [0]), "left": (["<|im_end|>", *TOKENS], [0] + [1] * 6)}
     reads = {"right": {"end": 6, "last 1 of the mask": 5}, "left": {"end": 6, "last 1 of the mask": 6, "odd": -7}}
     ax, other = figures.reading.padded_batch(rows, reads).figure.axes
     assert {text.get_text(): text.xy[0] for text in ax.texts if hasattr(text, "xy")} == {

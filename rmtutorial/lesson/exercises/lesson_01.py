@@ -5,7 +5,7 @@ import copy
 import torch
 from transformers import GPT2Config, GPT2Model
 
-from rmtutorial.lesson.exercises.exercise import Exercise, Wrong, as_tensor, named, same, shown, tried
+from rmtutorial.lesson.exercises.exercise import Exercise, Wrong, named, same, shown, tried
 from rmtutorial.lesson.exercises.tensors import gradient_mistake
 
 EXERCISES = {}
@@ -110,6 +110,28 @@ def padded_rewards(backbone, rows, w, pad, side="right", **how):
     return hidden[torch.arange(len(rows)), at] @ w
 
 
+@torch.no_grad()
+def known_mistakes(backbone, w, right):
+    """[(what it gives for ROWS, what is said of it), ...]"""
+    return [
+        (padded_rewards(backbone, ROWS, w, PAD, read="end"), "the last position of each row is read, padding or not"),
+        (
+            padded_rewards(backbone, ROWS, w, PAD, mask_by_id=True),
+            "the mask asks which ids are pad_id, and two of the texts end in that token themselves: go by the lengths",
+        ),
+        (
+            padded_rewards(backbone, ROWS, w, PAD, "left"),
+            "padded on the left, a text begins at a later position, and this backbone counts positions from the left "
+            "edge: pad on the right, or pass position_ids",
+        ),
+        (
+            padded_rewards(backbone, ROWS, w, PAD, "left", without_mask=True),
+            "padded on the left without attention_mask: the texts look back at padding",
+        ),
+        (right.detach()[:, None], "the values are right, in a column of shape (B, 1); w is a vector (H,)"),
+    ]
+
+
 def rewards_of_mistake(function):
     backbone = tiny_backbone()
     w = torch.linspace(-1, 1, 8, requires_grad=True)
@@ -118,24 +140,14 @@ def rewards_of_mistake(function):
     counting = backbone.register_forward_hook(lambda *_: calls.append(1))
     got = tried(function, backbone, rows, w, PAD)
     counting.remove()
+    if not isinstance(got, torch.Tensor):
+        return f"a {type(got).__name__} came back, which has no gradient; return a tensor of shape (B,)"
     if rows != list(ROWS):
         raise Wrong("it changes the lists that it is given, which the caller still needs; work on copies")
     right = alone(backbone, ROWS, w)
-    with torch.no_grad():
-        wrong = [
-            (padded_rewards(backbone, ROWS, w, PAD, read="end"), "the last position of each row is read, padding or not"),
-            (padded_rewards(backbone, ROWS, w, PAD, mask_by_id=True),
-             "the mask asks which ids are pad_id, and two of the texts end in that token themselves: go by the lengths"),
-            (padded_rewards(backbone, ROWS, w, PAD, "left"),
-             "padded on the left, a text begins at a later position, and this backbone counts positions from the left "
-             "edge: pad on the right, or pass position_ids"),
-            (padded_rewards(backbone, ROWS, w, PAD, "left", without_mask=True),
-             "padded on the left without attention_mask: the texts look back at padding"),
-            (right[:, None], "the values are right, in a column of shape (B, 1); w is a vector (H,)"),
-        ]  # fmt: skip
-    if message := named(as_tensor(got).detach(), [(value.detach(), message) for value, message in wrong]):
+    if message := named(got.detach(), known_mistakes(backbone, w, right)):
         return message
-    if not same(as_tensor(got).detach(), right, 1e-4):
+    if not same(got.detach(), right, 1e-4):
         return f"each text alone gets {shown(right)}, in one batch it gave {shown(got)}"
     if len(calls) != 1:
         return f"the values are right, by {len(calls)} forward passes; one is asked for, with the texts padded"
@@ -145,9 +157,7 @@ def rewards_of_mistake(function):
         {"w": torch.autograd.grad(right.sum(), w)[0]},
     ):
         return mistake
-    backbone.zero_grad()
-    tried(function, backbone, copy.deepcopy(list(ROWS)), w.detach(), PAD).sum().backward()
-    if backbone.wte.weight.grad is None:
+    if not tried(function, backbone, copy.deepcopy(list(ROWS)), w.detach(), PAD).requires_grad:
         return "the values are right, but no gradient reaches the backbone, so it could never learn"
     with torch.no_grad():
         for rows in (MORE, ROWS[:1]):
@@ -187,7 +197,9 @@ def parameters_after_swap_mistake(function):
         return f"of 1000 parameters, vocabulary 50, hidden 4, it leaves {tied} (tied) and {untied} (not tied)"
     got = tried(function, 9000, 70, 60, True), tried(function, 9000, 70, 60, False)
     if got != (9060, 4860):
-        return f"right for one model; of 9000 parameters, vocabulary 70, hidden 60, it leaves {got[0]} (tied) and {got[1]}"
+        return (
+            f"right for one model; of 9000 parameters, vocabulary 70, hidden 60, it leaves {got[0]} (tied) and {got[1]}"
+        )
     return None
 
 

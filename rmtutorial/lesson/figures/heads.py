@@ -17,7 +17,8 @@ def head_swap(layers, vocabulary, hidden, layer_weights, tied, tokens):
     ax.set(xlim=(0, 20), ylim=(0, 11))
     ax.axis("off")
     ax.grid(False)
-    lm_head = f"LM head\n({vocabulary:,}, {hidden}): " + ("the embeddings\nagain (tied)" if tied else "a matrix of its own")
+    whose = "the embeddings\nagain (tied)" if tied else "a matrix of its own"
+    lm_head = f"LM head\n({vocabulary:,}, {hidden}): {whose}"
     heads = (
         (0.3, "language model", lm_head, OLD, f"logits (1, {tokens}, {vocabulary:,})", f"every state: (1, {tokens}, {hidden})"),
         (10.7, "reward model", f"reward head\n({hidden},): {hidden} weights", NEW, "reward (1,)", f"one state, the last token's: (1, {hidden})"),

@@ -5,7 +5,7 @@ import matplotlib.pyplot as plt
 from rmtutorial.lesson.figures import legend_below
 from rmtutorial.lesson.session import CHOSEN, OKABE_ITO
 
-CURVES = ((OKABE_ITO[3], "o", "-"), (CHOSEN, "s", "--"))  # the second set a little to the right, so that bars do not meet
+CURVES = (OKABE_ITO[3], "o", "-", 0), (CHOSEN, "s", "--", 0.25)  # the last: to the right, so that bars do not meet
 
 
 def layer_sweep(sweep, layer=None, other=None):
@@ -15,7 +15,7 @@ def layer_sweep(sweep, layer=None, other=None):
     """
     ax = plt.subplots(figsize=(9, 3.8))[1]
     sets = {"this course's pairs": sweep} | (other or {})
-    for (name, table), (color, marker, line), aside in zip(sets.items(), CURVES, (0, 0.25)):
+    for (name, table), (color, marker, line, aside) in zip(sets.items(), CURVES):
         reach = [table["accuracy"] - table["low"], table["high"] - table["accuracy"]]
         ax.errorbar(table.index + aside, table["accuracy"], reach, fmt=marker, linestyle=line, color=color, markersize=5,
                     elinewidth=1, capsize=2, label=f"{name}, 95 %")  # fmt: skip

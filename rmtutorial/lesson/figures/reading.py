@@ -20,7 +20,7 @@ def padded_batch(rows, reads):
     Args: rows, {name: (tokens, mask)}, T texts and T of 0 and 1 each; reads, {name: {rule: position}} of these rows.
     """
     T = max(len(tokens) for tokens, _ in rows.values())
-    figure, axes = plt.subplots(len(rows), 1, figsize=(10, 2.5 * len(rows)))
+    axes = plt.subplots(len(rows), 1, figsize=(10, 2.5 * len(rows)))[1]
     for ax, (name, (tokens, mask)) in zip(axes, rows.items()):
         ax.set(xlim=(-0.6, T - 0.4), ylim=(-1.6, 2.6))
         ax.axis("off")
