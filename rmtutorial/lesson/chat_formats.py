@@ -118,7 +118,7 @@ def before_first_pad(ids, pad):
 def what_is_read(base, chat_format, question, answer):
     """Which tokens of one chat are read, by which rule: a dict of texts; where a model has no pad token, EOS is taken.
 
-    "BOS" counts the BOS tokens at the start, if the rendered text is tokenized with the tokenizer's defaults.
+    "BOS" says how often it stands at the start, if the rendered text is tokenized with the tokenizer's defaults.
     """
     tokenizer = tokenizer_like(base, chat_format)
     chat = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
@@ -131,9 +131,9 @@ def what_is_read(base, chat_format, question, answer):
     pad = tokenizer.convert_tokens_to_ids(chat_format.pad or chat_format.eos)
     read = lambda at: repr(tokenizer.decode(ids[at]))  # noqa: E731
     return {
+        "BOS": f"{chat_format.bos} x {starts}" if chat_format.bos else "none",
         "EOS": chat_format.eos,
         "pad": chat_format.pad or "none",
-        "BOS": starts,
         "ends in": "  ".join(map(read, range(-2, 0))),
         "last by mask": read(-1),
         "right-most not pad": read(right_most_not_pad(ids, pad)),
