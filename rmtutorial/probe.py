@@ -8,8 +8,8 @@ import time
 import torch
 
 from rmtutorial.backbones import decoder_layers, final_norm
-from rmtutorial.encoding import micro_batches
-from rmtutorial.evaluation import accuracy_table, measures, summary
+from rmtutorial.encoding import micro_batches, tree_batch
+from rmtutorial.evaluation import measures, summary
 from rmtutorial.history import History
 from rmtutorial.losses import bradley_terry_loss
 from rmtutorial.recipe import TrainConfig, batch_order, lr_factor
@@ -101,37 +101,28 @@ def train_head(features, config=None, held_out=None, groups=None, lead=None):
     return w.detach(), history
 
 
-def layer_sweep(rm, pairs, held_out, config=None):
-    """How well does a head judge from each layer? One forward pass a pair, then one head a layer.
-
-    Args:
-        rm: a RewardModel with all layers, pooling "last"; its final norm is put on every layer, as a cut backbone has it.
-        pairs, held_out: PreferencePairs to fit the heads on, and to judge.
-        config: TrainConfig of the heads.
-    Returns: a pandas table with the layer (1, 2, ...) as index and accuracy, low, high (95 %, by set) and pairs.
-    """
-    train, test = (layer_features(rm, p) for p in (pairs, held_out))  # (layers, B, 2, H)
-    config = config or TrainConfig(epochs=10, head_lr=3e-3, weight_decay=0.1)
-    rewards = {k + 1: test[k] @ train_head(train[k], config)[0] for k in range(len(train))}  # layer -> (N, 2)
-    return accuracy_table(rewards, held_out).rename_axis("layer")
-
-
 @torch.no_grad()
-def layer_features(rm, pairs, max_tokens=2048):
-    """Normed last-token states after every layer, (layers, B, 2, H) float32."""
-    states, handles = [], []
-    examples, layers = rm.encode_pairs(pairs), decoder_layers(rm.backbone)
+def layer_features(rm, pairs, poolings=("last",), max_tokens=2048):
+    """{pooling: states after every layer, (layers, B, 2, H) float32}, all by one forward pass a pair.
+
+    Each layer's states go through the model's *last* norm: so they are what the head would read of a backbone that is
+    cut there. `rm` has all layers; poolings, "last" and "mean".
+    """
+    states, examples, layers = [], rm.encode_pairs(pairs), decoder_layers(rm.backbone)
     norm = final_norm(rm.backbone)
-    features = torch.zeros(len(layers), len(pairs), 2, rm.reward_head.in_features)
-    for layer in layers:
-        handles.append(layer.register_forward_hook(lambda module, args, output: states.append(output)))
+    shape = len(layers), len(pairs), 2, rm.reward_head.in_features
+    features = {how: torch.zeros(shape) for how in poolings}
+    handles = [layer.register_forward_hook(lambda module, args, output: states.append(output)) for layer in layers]
     try:
         for group in micro_batches(examples, max_tokens):
             states.clear()
-            batch = rm.batch([examples[i] for i in group])
-            rm.pooled(batch)
+            some = [examples[i] for i in group]
+            rm.hidden(rm.batch(some))
+            pools = {how: tree_batch(some, rm.pad_id, how).pool.to(rm.device) for how in poolings}
             for layer, hidden in enumerate(states):  # (1, N, H)
-                features[layer, group] = norm(batch.pool @ hidden[0]).float().cpu()
+                normed = norm(hidden[0]).float()
+                for how, pool in pools.items():
+                    features[how][layer, group] = (pool @ normed).cpu()
     finally:
         for handle in handles:
             handle.remove()

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 
 import answers_00
+import answers_01
 import answers_02
 import answers_06
 from conftest import tiny_sft
@@ -26,8 +27,6 @@ from rmtutorial.sampling import sample
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 EXERCISES = all_exercises()
 solutions = SimpleNamespace(**{e.reference.__name__: e.reference for e in EXERCISES.values()})
-
-
 
 
 def half_of_the_gradient(c, r):
@@ -206,20 +205,6 @@ def loop_with(**fault):
 
 
 WRONG = {
-    "1.1": [
-        (lambda m: torch.full((len(m),), m.shape[1] - 1), "last position, padding or not"),
-        (lambda m: m.sum(1), "one too far"),
-        (lambda m: m.sum(1) - 1, "silently wrong on the left"),
-        (lambda m: m.argmax(1), r"it gave \[0, 0\]"),
-        (lambda m: solutions.last_token(m).float(), "positions are indices"),
-    ],
-    "1.2": [
-        (lambda p, v, h, t: p - v * h + h, "removes no parameter"),
-        (lambda p, v, h, t: p - v * h, "two things"),
-        (lambda p, v, h, t: p + h, "and they go"),
-        (lambda p, v, h, t: p - (0 if t else v * h), "reward head has `hidden` parameters"),
-        (lambda p, v, h, t: h, r"it leaves 4 \(tied\)"),
-    ],
     "3.1": [
         (lambda c, r: -torch.log(torch.sigmoid(c - r)).mean(), r"wrong far out: at a margin of -90"),
         (lambda c, r: -torch.log(torch.sigmoid(c - r).clamp(min=1e-12)).mean(), r"wrong far out.* it gives 27\.63"),
@@ -233,7 +218,10 @@ WRONG = {
         (half_of_the_gradient, "gradient with respect to r_rejected, so nothing there"),
         (lambda c, r: F.softplus(r - c.detach()).mean(), "gradient with respect to r_chosen, so nothing there"),
         (lambda c, r: F.softplus(r - c).mean().detach(), "gradient with respect to r_chosen and r_rejected"),
-        (lambda c, r: F.softplus(0.5 * (r - c) + 0.5 * (r - c).detach()).mean(), r"respect to r_chosen is .*, not .*"),
+        (
+            lambda c, r: F.softplus(0.5 * (r - c) + 0.5 * (r - c).detach()).mean(),
+            r"respect to r_chosen is .*, not .*",
+        ),
         (
             lambda c, r: -F.logsigmoid((c - r).clamp(min=-100)).mean(),
             r"at -200 100\.00, .*a clamp stops the worst pairs",
@@ -268,7 +256,10 @@ WRONG = {
         (lambda c, r: torch.sigmoid(c - r) / len(c), r"two things: the sign.* sigma\(\+margin\)"),
         (lambda c, r: -torch.sigmoid(c - r), r"two things: .* divided by B; and sigma\(\+margin\)"),
         (lambda c, r: torch.sigmoid(c - r), "three things"),
-        (lambda c, r: torch.stack([-torch.sigmoid(r - c), torch.sigmoid(r - c)]) / len(c), "gradients of both rewards"),
+        (
+            lambda c, r: torch.stack([-torch.sigmoid(r - c), torch.sigmoid(r - c)]) / len(c),
+            "gradients of both rewards",
+        ),
         (overflowing_gradient, r"for margins -90, -200, 90, 200 autograd gives .* it gave \[nan"),
         (subtracting_in_place, "changes the tensor that it is given"),
     ],
@@ -289,7 +280,10 @@ WRONG = {
         (tolerant(0.06), r"margins of 0\.05 count as ties"),
         (lambda c, r: (c - r > 0.1).float().mean(), r"margins of 0\.05 count as ties"),
         (lambda c, r: solutions.accuracy_with_ties(c.round(), r.round()), r"margins of 0\.05 count as ties"),
-        (lambda c, r: (c - r + 0.5).clamp(0, 1).mean(), r"five right \(two by 0\.05\), one wrong, one tie: it gave"),
+        (
+            lambda c, r: (c - r + 0.5).clamp(0, 1).mean(),
+            r"five right \(two by 0\.05\), one wrong, one tie: it gave",
+        ),
         (lambda c, r: round(solutions.accuracy_with_ties(c, r), 2), "accuracy is rounded"),
         (lambda c, r: torch.sigmoid(c - r).mean(), r"mean of sigma\(margin\)"),
         (lambda c, r: (c > r).float() + 0.5 * (c == r).float(), "one number for each pair came back"),
@@ -320,7 +314,10 @@ WRONG = {
         (lambda: log_clinic.RUNS | {"A": "fine"}, "no run is called fine; the names are healthy, rate too high"),
         (lambda: {"A": "healthy"}, "no diagnosis for B, C, D, E, F, G, H"),
         (lambda: dict.fromkeys(log_clinic.RUNS, "healthy"), "more than one run the name healthy"),
-        (lambda: log_clinic.RUNS | {"C": "healthy", "E": "leak"}, "6 of 8 are right. Run C is not 'healthy': held-out"),
+        (
+            lambda: log_clinic.RUNS | {"C": "healthy", "E": "leak"},
+            "6 of 8 are right. Run C is not 'healthy': held-out",
+        ),
         (lambda: dict(zip(log_clinic.RUNS, sorted(log_clinic.RUNS.values()))), r"\d of 8 are right"),
     ],
     "4.1": [
@@ -334,8 +331,14 @@ WRONG = {
             lambda pc, pr, rc, rr, beta: bradley_terry_loss(beta * pc / rc, beta * pr / rr),
             r"margins of \[0.5, -1.5\]",
         ),
-        (lambda pc, pr, rc, rr, beta: bradley_terry_loss(beta * (pc - rc), beta * (pr - rr)).item(), "gradient is cut"),
-        (lambda pc, pr, rc, rr, beta: bradley_terry_loss(beta * (pc.detach() - rc), beta * (pr - rr)), "is cut off"),
+        (
+            lambda pc, pr, rc, rr, beta: bradley_terry_loss(beta * (pc - rc), beta * (pr - rr)).item(),
+            "gradient is cut",
+        ),
+        (
+            lambda pc, pr, rc, rr, beta: bradley_terry_loss(beta * (pc.detach() - rc), beta * (pr - rr)),
+            "is cut off",
+        ),
         (lambda pc, pr, rc, rr, beta: -F.logsigmoid(beta * (pc - rc - pr + rr)), "mean over its pairs"),
         (lambda pc, pr, rc, rr, beta: F.logsigmoid(beta * (pc - rc - pr + rr)).mean(), "a minus is missing"),
         (dpo_of(lambda pc, pr, rc, rr, beta: 0.5 * (pc - rc - pr + rr)), "2 pairs and beta 0.1 it gave"),
@@ -343,7 +346,10 @@ WRONG = {
             lambda pc, pr, rc, rr, beta: F.softplus(-beta * (pc - rc - pr + rr)).sum() / 2,
             "3 pairs and beta 0.5 it gave",
         ),
-        (naive_dpo, r"it is wrong far out: at a margin of -90 .* at -200 inf.* log\(sigmoid\(x\)\) needs the stable"),
+        (
+            naive_dpo,
+            r"it is wrong far out: at a margin of -90 .* at -200 inf.* log\(sigmoid\(x\)\) needs the stable",
+        ),
         (
             dpo_of(lambda pc, pr, rc, rr, beta: (beta * (pc - rc - pr + rr)).clamp(min=-100)),
             r"far out.* at -200 100\.00",
@@ -367,7 +373,10 @@ WRONG = {
         (lambda loss: {"embeddings", "blocks", "LM head"}, "computes no logits"),
         (lambda loss: {"embeddings", "blocks", "reward head"}, "DPO has no reward head"),
         (lambda loss: {"reward head"} if loss == "RM" else {"blocks"}, "flows on into the backbone"),
-        (lambda loss: {"blocks", "reward head"} if loss == "RM" else {"blocks", "LM head"}, "enters at the LM head"),
+        (
+            lambda loss: {"blocks", "reward head"} if loss == "RM" else {"blocks", "LM head"},
+            "enters at the LM head",
+        ),
         (lambda loss: {"head"}, "is no part"),
         (right_for_rm("embeddings", "blocks", "lm head"), r"\['lm head'\] is no part; choose from .*'LM head'"),
         (right_for_rm("embeddings", "blocks", "LM head", "final norm"), "the final norm is in the blocks"),
@@ -393,9 +402,15 @@ WRONG = {
         (lambda logprobs, n: logprobs[-(n - 1) :].sum(), "not -124"),
         (lambda logprobs, n: -logprobs[n - 1 :].sum(), "not -124"),
         (zeroing_the_argument, "changes the tensor that it is given"),
-        (lambda logprobs, n: logprobs[2:].sum(), "right if 3 of 8 tokens are the prompt; if 5 of 8 are, it gave -124"),
+        (
+            lambda logprobs, n: logprobs[2:].sum(),
+            "right if 3 of 8 tokens are the prompt; if 5 of 8 are, it gave -124",
+        ),
         (lambda logprobs, n: logprobs[-5:].sum(), "right if 3 of 8 tokens are the prompt; if 5 of 8 are"),
-        (lambda logprobs, n: logprobs[n - 1 :].sum(0, keepdim=True), r"it gave \[-124\.0\] of shape \(1,\), not -124"),
+        (
+            lambda logprobs, n: logprobs[n - 1 :].sum(0, keepdim=True),
+            r"it gave \[-124\.0\] of shape \(1,\), not -124",
+        ),
     ],
     "5.1": [
         (best_of(with_replacement), "with replacement, which is biased low"),
@@ -422,7 +437,10 @@ WRONG = {
         (listing_with_ties_to_the_first, "count, do not list them"),
         (sharing_at_the_maximum_only, "equal ones below the highest and n = 2 it gave"),
         (mean_of_both_orders, "all equal scores share"),
-        (lambda p, g, n: stably(p, g, n) if len(p) < 9 else float("nan"), r"best 100 of 512 it gave nan, .*overflow"),
+        (
+            lambda p, g, n: stably(p, g, n) if len(p) < 9 else float("nan"),
+            r"best 100 of 512 it gave nan, .*overflow",
+        ),
         (lambda p, g, n: binomial(len(p), n) * g[p.argsort()], "sum them"),
         (lambda p, g, n: solutions.expected_gold(p, g, n)[None], r"in a tensor of shape \(1,\)"),
     ],
@@ -484,19 +502,32 @@ WRONG = {
             "keeps its sign",
         ),
         (lambda picked, gold: (picked - gold.mean(1)).mean() / gold.std(), "that spread is over all prompts"),
-        (lambda picked, gold: (picked - gold.mean(1)).mean() / gold.var(1, correction=0).mean().sqrt(), "with N - 1"),
+        (
+            lambda picked, gold: (picked - gold.mean(1)).mean() / gold.var(1, correction=0).mean().sqrt(),
+            "with N - 1",
+        ),
         (lambda picked, gold: picked.mean() / gold.var(1).mean().sqrt(), "best of 1 is not subtracted"),
         (lambda picked, gold: ((picked - gold.mean(1)) / gold.std(1)).mean(), "divided by its own spread"),
-        (lambda picked, gold: (picked - gold.mean(1)).mean() / gold.std(1).mean(), "mean of the standard deviations"),
+        (
+            lambda picked, gold: (picked - gold.mean(1)).mean() / gold.std(1).mean(),
+            "mean of the standard deviations",
+        ),
         (lambda picked, gold: (picked - gold.mean(1)).mean(), "gold's own unit"),
         (lambda picked, gold: (picked - gold.mean(1)).mean() / gold.var(1).mean(), "divided by the variance"),
         (lambda picked, gold: (picked - gold.mean(1)) / gold.var(1).mean().sqrt(), "asked is their mean"),
         (lambda picked, gold: solutions.gain_in_spreads(picked, gold) * 3, "summed over the prompts"),
         (lambda picked, gold: solutions.gain_in_spreads(-picked, -gold), "the sign"),
-        (lambda picked, gold: (picked - gold.mean(1)).sum() / 3 / gold.var(1).mean().sqrt(), r"for \(2, 4\) others"),
-        (lambda picked, gold: (picked - gold.max(1).values).mean() / gold.var(1).mean().sqrt(), "with the best sample"),
+        (
+            lambda picked, gold: (picked - gold.mean(1)).sum() / 3 / gold.var(1).mean().sqrt(),
+            r"for \(2, 4\) others",
+        ),
+        (
+            lambda picked, gold: (picked - gold.max(1).values).mean() / gold.var(1).mean().sqrt(),
+            "with the best sample",
+        ),
     ],
-} | answers_00.WRONG | answers_02.WRONG | answers_06.WRONG
+}
+WRONG |= answers_00.WRONG | answers_01.WRONG | answers_02.WRONG | answers_06.WRONG
 CASES = [(key, function, message) for key, cases in WRONG.items() for function, message in cases]
 
 
@@ -639,7 +670,8 @@ RIGHT = {
         lambda picked, gold: (picked.mean() - gold.mean()) / within_prompt_spread(gold),
         lambda picked, gold: (picked.mean() - gold.mean()) / gold.std(1).square().mean() ** 0.5,
     ],
-} | answers_00.RIGHT | answers_02.RIGHT | answers_06.RIGHT
+}
+RIGHT |= answers_00.RIGHT | answers_01.RIGHT | answers_02.RIGHT | answers_06.RIGHT
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,17 @@
 """Widgets without a browser: set a trait, read what the image and the text show."""
 
+import itertools
 import json
 
 import ipywidgets
+import pandas
 import pytest
 import torch
 
 from rmtutorial.features import pooled_features
 from rmtutorial.lesson import widgets
 from rmtutorial.preferences import load_preferences
-from rmtutorial.probe import layer_features, layer_sweep
+from rmtutorial.probe import layer_features
 from rmtutorial.reward_model import RewardModel
 
 PNG = 'src="data:image/png;base64,iVBORw0KGgo'  # the first bytes of every PNG
@@ -78,28 +80,22 @@ def test_training_explorer_trains_anew_at_every_move():
     assert PNG in box.children[1].value
 
 
-def test_layer_sweep_finds_the_layer_that_knows(rm, pairs, monkeypatch):
-    """One layer's features are made to tell the answers apart; its accuracy is 1, with n and the interval beside it."""
-
-    def features(rm, pairs):
-        made = torch.randn(4, len(pairs), 2, 8, generator=torch.Generator().manual_seed(len(pairs)))
-        made[2, :, 0] += 9
-        return made
-
-    monkeypatch.setattr("rmtutorial.probe.layer_features", features)
-    sweep = layer_sweep(rm, pairs * 10, pairs * 5)
-    assert sweep["accuracy"].idxmax() == 3 and sweep.loc[3, "accuracy"] == 1.0 and sweep.loc[3, "pairs"] == 30
-    box = widgets.layers.layer_explorer(sweep, layer=1)
-    controls(box)["layer"].value = 3
-    assert "layer 3: held-out accuracy <b>1.00</b>" in box.children[2].value
+def test_the_layer_explorer_tells_the_numbers_of_the_layer_it_is_on():
+    """Accuracy and interval of the third layer, and of the other set of pairs where that has this layer."""
+    sweep = pandas.DataFrame({"accuracy": [0.5, 0.6, 0.7], "low": [0.4, 0.5, 0.6], "high": [0.6, 0.7, 0.8]}, [1, 2, 3])
+    box = widgets.layers.layer_explorer(sweep, layer=1, other={"PandaLM": sweep.loc[[2]] + 0.1})
+    assert "layer 1: held-out accuracy <b>0.50</b> [0.40, 0.60]" in box.children[2].value
+    controls(box)["layer"].value = 2
+    assert "layer 2: held-out accuracy <b>0.60</b> [0.50, 0.70]" in box.children[2].value
+    assert "PandaLM <b>0.70</b> [0.60, 0.80]" in box.children[2].value
 
 
 def test_the_features_of_each_layer_are_those_of_a_backbone_cut_there(sft, pairs):
-    """Cutting the model after layer k and reading the head's input gives the k-th features."""
-    features = layer_features(RewardModel.from_sft(*sft, layers=None), pairs)
-    for k in (1, 3, 4):
-        cut = RewardModel.from_sft(*sft, layers=k)
-        torch.testing.assert_close(features[k - 1], pooled_features(cut, pairs), atol=1e-5, rtol=0)
+    """Cutting the model after layer k and reading the head's input gives the k-th features, by either pooling."""
+    features = layer_features(RewardModel.from_sft(*sft, layers=None), pairs, ("last", "mean"))
+    for how, k in itertools.product(("last", "mean"), (1, 3, 4)):
+        cut = RewardModel.from_sft(*sft, layers=k, pooling=how)
+        torch.testing.assert_close(features[how][k - 1], pooled_features(cut, pairs), atol=1e-5, rtol=0)
 
 
 def test_labels_are_kept_in_the_preference_format_and_go_on(tmp_path, pairs):

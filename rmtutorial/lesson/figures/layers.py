@@ -2,17 +2,27 @@
 
 import matplotlib.pyplot as plt
 
-from rmtutorial.lesson.session import CHOSEN, REJECTED
+from rmtutorial.lesson.figures import legend_below
+from rmtutorial.lesson.session import CHOSEN, OKABE_ITO
+
+CURVES = (OKABE_ITO[3], "o", "-", 0), (CHOSEN, "s", "--", 0.25)  # the last: to the right, so that bars do not meet
 
 
-def layer_sweep(sweep, layer=None):
-    """Held-out accuracy of a probe on each layer, with its 95 % interval; one layer marked."""
-    ax = plt.subplots(figsize=(8, 3.4))[1]
-    ax.fill_between(sweep.index, sweep["low"], sweep["high"], color=CHOSEN, alpha=0.2, label="95 % interval")
-    ax.plot(sweep.index, sweep["accuracy"], "o-", color=CHOSEN, label="probe on this layer")
+def layer_sweep(sweep, layer=None, other=None):
+    """Held-out accuracy of a head on each layer, with its 95 % interval; one layer marked.
+
+    Args: sweep, a table with layers as index and accuracy, low and high; other, {name: table} of a second set of pairs.
+    """
+    ax = plt.subplots(figsize=(9, 3.8))[1]
+    sets = {"this course's pairs": sweep} | (other or {})
+    for (name, table), (color, marker, line, aside) in zip(sets.items(), CURVES):
+        reach = [table["accuracy"] - table["low"], table["high"] - table["accuracy"]]
+        ax.errorbar(table.index + aside, table["accuracy"], reach, fmt=marker, linestyle=line, color=color, markersize=5,
+                    elinewidth=1, capsize=2, label=f"{name}, 95 %")  # fmt: skip
     if layer is not None:
-        ax.plot(layer, sweep["accuracy"][layer], "s", color=REJECTED, markersize=11, label=f"layer {layer}")
+        ax.axvline(layer, color="black", linewidth=0.8, label=f"layer {layer}")
     ax.axhline(0.5, color="black", linestyle=":", label="chance")
-    ax.set(xlabel="layer", ylabel="held-out accuracy", ylim=(0.4, 1.0), title="Where the head sits")
-    ax.legend(frameon=False, loc="upper left", ncols=2)
+    ax.set(xlabel="layer that the head reads", ylabel="held-out accuracy", ylim=(0.4, 0.92))
+    ax.set_title("A head on each layer of the frozen backbone")
+    legend_below(ax, columns=4, gap=0.18)
     return ax
