@@ -43,14 +43,14 @@ def sets_by_rows_right_mistake(function):
             )
         if sum(counts) == len(groups):
             return f"{given} it gave {counts}, which adds up to the rows; count sets, {len(set(groups))} here"
+        if sum(counts) > len(set(groups)):
+            return f"{given} it gave {counts}, {sum(counts)} sets where there are {len(set(groups))}: rows of a set need not be neighbors"
         if counts[1:] == right[1:]:
             return f"{given} it gave {counts}: sets with no row right are lost, since they are never counted up"
         if counts == _neighbors(margins):
             return f"{given} it gave {counts}: it takes neighboring rows for a set; the labels in `groups` say which belong"
         if counts == sets_by_rows_right(groups, [m if m else 1.0 for m in margins]):
             return f"{given} it gave {counts}: a margin of 0 is a tie, and not above 0"
-        if sum(counts) > len(set(groups)):
-            return f"{given} it gave {counts}, {sum(counts)} sets where there are {len(set(groups))}: rows of a set need not be neighbors"
         return f"{given} it gave {counts}, not {right}"
     tensor = torch.tensor(SETS[0][1])
     if _as_list(tried(function, SETS[0][0], tensor)) != SETS[0][2]:
