@@ -54,7 +54,7 @@ def of_best_of_n():
     return {
         "gain_curves": figures.best_of_n.gain_curves(ns, judges),
         "frontier": figures.best_of_n.frontier(policies),
-        "proxy_sizes": figures.best_of_n.proxy_sizes(kl, curves, fits),
+        "proxy_sizes": figures.best_of_n.proxy_sizes(ns, kl, curves, fits),
         "tails": figures.best_of_n.tails(ns, curves),
         "pick": widgets.best_of_n.render_pool(["a"], [["b"] * 16], gold, gold, 0, 2)[0],
         "tilt": widgets.best_of_n.render_tilt(gold, gold, 1.0)[0],

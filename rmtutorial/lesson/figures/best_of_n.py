@@ -95,8 +95,9 @@ def _policy(ax, name, found, judge, look, curve):
 def proxy_sizes(ns, kl, curves, fits):
     """Gold of best of n for proxies of several sizes, a panel each: seeds thin, their mean, Gao's form fitted to it.
 
-    Args: ns, K numbers; kl (K,) nats, at whose root they are placed; curves {size: (S, K) gain of each seed}; fits {size: GaoFit of the mean}. The fit is dashed where
-        points were observed and dotted beyond; the means of the other sizes stand behind in gray.
+    Args: ns, K numbers; kl (K,) nats, at whose root they are placed; curves {size: (S, K) gain of each seed}; fits {size: GaoFit
+        of the mean}. The fit is dashed where points were observed and dotted beyond; the means of the other sizes stand
+        behind in gray.
     """
     columns = min(len(curves), 3)
     shape = ceil(len(curves) / columns), columns
