@@ -14,7 +14,7 @@ import torch
 from rmtutorial.audit import audit
 from rmtutorial.backbones import load_sft
 from rmtutorial.encoding import encode
-from rmtutorial.lesson import figures, raw, ties, widgets
+from rmtutorial.lesson import figures, raw, recorded, ties, widgets
 from rmtutorial.preferences import load_preferences, read_rows
 from rmtutorial.reward_model import RewardModel
 
@@ -64,16 +64,21 @@ def test_turns_are_read_with_their_roles(name, roles):
     assert [turn["role"] for turn in load_preferences(raw.path(name), split="all")[-1].prompt] == roles.split()
 
 
-def test_raw_files_are_plain_text_and_are_installed():
-    """Only where another script is the subject there is one; and the wheel takes every file along."""
+def test_the_wheel_takes_raw_and_recorded_files_along():
+    """A notebook that is run from an installed package finds them."""
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     patterns = ast.literal_eval(re.search(r"package-data\]\nrmtutorial = (\[.*?\])", project)[1])
+    for path in [*raw.FOLDER.iterdir(), *recorded.FOLDER.iterdir()]:
+        inside = path.relative_to(ROOT / "rmtutorial").as_posix()
+        assert any(fnmatch(inside, pattern) for pattern in patterns), inside
+
+
+def test_raw_files_are_plain_text():
+    """Only where another script is the subject there is one."""
     files = sorted(raw.FOLDER.iterdir())
     assert {path.stem for path in files} == {*raw.FORMS, "rankings", "broken"}
     for path in files:
         assert path.stem in ("chinese", "broken") or path.read_text(encoding="utf-8").isascii(), path.name
-        inside = path.relative_to(ROOT / "rmtutorial").as_posix()
-        assert any(fnmatch(inside, pattern) for pattern in patterns), inside
 
 
 def test_every_ranking_has_one_tie_and_stands_in_no_order():
