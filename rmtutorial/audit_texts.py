@@ -26,7 +26,7 @@ def with_control_tokens(pairs, tokenizer):
         there = {side: found for side, text in texts.items() if (found := set(known.findall(text)))}
         if there:
             rows.append(i)
-            names.update(set().union(*there.values()))
+            names.update(sorted(set().union(*there.values())))  # a set's order changes from run to run
             sides.update(list(there))
     most = ", ".join(f"{name} {n:,}" for name, n in names.most_common(3))
     where = ", ".join(f"{n:,} {side}" for side, n in sides.items())

@@ -205,6 +205,7 @@ WRONG = {
         (loss_of(clipped, lambda values, mask: (values * mask).mean()), "the padding counts in the denominator"),
         (loss_of(clipped, lambda values, mask: (values * mask).sum()), "that is the sum"),
         (loss_of(clipped, lambda values, mask: average(values * mask, mask).mean()), "each answer is averaged first"),
+        (loss_of(clipped, lambda values, mask: ((values * mask).sum((1, 2)) / mask.sum((1, 2))).mean()), "each prompt is averaged first"),
         (loss_of(clipped, lambda values, mask: (values * mask).sum(-1).mean()), "added up"),
         (loss_of(clipped, lambda values, mask: values * mask), "one loss for each token"),
         (lambda new, old, A, mask, ref=None, beta=0.0, clip=0.2: -clipped((new - old).exp(), A[..., None], clip).mean(), "tokens behind the end are counted too"),

@@ -120,6 +120,12 @@ def test_a_fault_in_every_sixth_row_is_found_where_it_is(model, change, words, l
     assert (finding.level, finding.count, finding.rows) == (level, 20, [1, 7, 13])
 
 
+def test_control_tokens_are_named_in_the_same_order_in_every_process(model):
+    """Equally frequent ones by name: the order of a set of texts depends on the process."""
+    finding = only(broken(model, lambda row: {"chosen": row["chosen"] + "<|im_start|><|im_end|>"}), "control tokens")
+    assert finding.why.startswith("(<|im_end|> 20, <|im_start|> 20; in 20 chosen)")
+
+
 def test_scores_of_a_table_are_numbers_too(model, tmp_path):
     """In a CSV everything is text; the place is counted in the file's own unit."""
     rows = [{**row, "score_chosen": 1, "score_rejected": 2} for row in healthy(60)]

@@ -12,7 +12,7 @@ LOG_RATIO = torch.tensor([[[0.4, -0.5, 0.1], [0.35, -0.6, 1.0]], [[-0.1, 0.5, -2
 NEW = OLD + LOG_RATIO  # under pi, some steps after sampling
 REF = OLD - torch.tensor([[[0.2, -0.3, 0.5], [0.1, 0.6, 2.0]], [[-0.4, 0.3, 1.0], [0.7, -0.2, 0.25]]])
 ADVANTAGES = torch.tensor([[1.5, -0.8], [-1.1, 0.6]])
-MASK = torch.tensor([[[True, True, True], [True, True, False]], [[True, True, False], [True, True, True]]])
+MASK = torch.tensor([[[True, True, True], [True, True, False]], [[True, True, False], [True, True, False]]])  # 5 and 4 tokens
 
 
 def clipped_loss(logprobs, old_logprobs, advantages, mask, ref_logprobs=None, beta=0.0, clip=0.2):
@@ -67,6 +67,8 @@ def _wrong_losses(new, old, advantages, mask, clip=0.2, ref=REF):
         (everywhere.sum() / written, "the tokens behind the end are counted in the sum: multiply by the mask, or index with it"),
         (right.mean(), "the padding counts in the denominator: divide by the number of written tokens, mask.sum()"),
         ((right.sum(-1) / mask.sum(-1)).mean(), "each answer is averaged first, so a token of a long answer counts less; asked is the mean over all written tokens"),
+        ((right.sum((1, 2)) / mask.sum((1, 2))).mean(), "each prompt is averaged first, so a token of a prompt with long answers counts less; asked is the "
+         "mean over all written tokens of the batch"),
         (right.sum(-1).mean(), "the tokens of an answer are added up; asked is the mean over all written tokens"),
         (right.sum(), "that is the sum; the mean does not depend on how many answers there are"),
         (-mean(over(new, old)), "a minus is missing: the gain is to be raised, and an optimizer lowers its loss"),
