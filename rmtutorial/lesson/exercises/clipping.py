@@ -12,7 +12,9 @@ LOG_RATIO = torch.tensor([[[0.4, -0.5, 0.1], [0.35, -0.6, 1.0]], [[-0.1, 0.5, -2
 NEW = OLD + LOG_RATIO  # under pi, some steps after sampling
 REF = OLD - torch.tensor([[[0.2, -0.3, 0.5], [0.1, 0.6, 2.0]], [[-0.4, 0.3, 1.0], [0.7, -0.2, 0.25]]])
 ADVANTAGES = torch.tensor([[1.5, -0.8], [-1.1, 0.6]])
-MASK = torch.tensor([[[True, True, True], [True, True, False]], [[True, True, False], [True, True, False]]])  # 5 and 4 tokens
+MASK = torch.tensor(
+    [[[True, True, True], [True, True, False]], [[True, True, False], [True, True, False]]]
+)  # 5 and 4 tokens
 
 
 def clipped_loss(logprobs, old_logprobs, advantages, mask, ref_logprobs=None, beta=0.0, clip=0.2):
