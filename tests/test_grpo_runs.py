@@ -23,9 +23,9 @@ def made(seed):
     rows = [{"step": 10 * k, "kl": k + seed, "openers": k / 4, "opener": "a b c", "distinct": 0.5} for k in range(K)]
     return {
         "recorded": "2026-11-30",
-        "recipe": {"seed": seed},
+        "recipe": {"seed": seed, "steps": 3, "prompts_per_step": 4, "group": 2},
         "prompts": [f"p{p}" for p in range(P)],
-        "steps": [{"step": 1, "kl": 0.1}],
+        "steps": [{"step": n + 1, "kl": 0.1, "seconds": end} for n, end in enumerate([60, 120, 900])],
         "evaluations": rows,
         "scores": {"reward": scores.tolist(), "words": (2 * scores + 1).tolist()},
         "texts": {"0": [["x", "y"]] * K},
@@ -39,7 +39,10 @@ def folder(tmp_path, monkeypatch):
     for seed in (0, 2):
         recorded.save(f"grpo seed {seed}", made(seed))
     way = {key: made(5)[key] for key in ("evaluations", "scores", "texts")}
-    recorded.save("grpo others", {"recorded": "2026-11-30", "prompts": ["p"] * P, "ways": {"dpo": way}})
+    way["evaluations"] = [{**row, "seconds": 60 * (1 + row["step"])} for row in way["evaluations"]]
+    recorded.save(
+        "grpo others", {"recorded": "2026-11-30", "samples": [6, 8], "prompts": ["p"] * P, "ways": {"dpo": way}}
+    )
     return tmp_path
 
 
@@ -56,7 +59,7 @@ def test_runs_come_back_with_the_rewards_in_their_evaluations(folder):
     assert [run.about["recipe"]["seed"] for run in some] == [0, 2] and grpo_runs.runs("KL term in the reward") == []
     for run in some:
         assert torch.equal(torch.tensor([row["rewards"] for row in run.history.evaluations]), run.scores["reward"])
-        assert run.texts == {0: [["x", "y"]] * K} and run.history.steps == [{"step": 1, "kl": 0.1}]
+        assert run.texts == {0: [["x", "y"]] * K} and len(run.history.steps) == 3
     figures.policy_gradient.before_and_after(some[0].history)
 
 
@@ -90,6 +93,17 @@ def test_the_frontier_has_the_mean_over_seeds(folder, pool):
     assert found["kl"].tolist() == [[1, 2, 3]] * P
     torch.testing.assert_close(found["words"], grpo_runs.gains(some, "words", unit).mean(0).T)
     assert grpo_runs.over_steps(some, "openers").tolist() == [[0, 0.25, 0.5]] * 2
+
+
+def test_what_a_way_costs_is_counted_from_its_recipe(folder, pool):
+    """3 steps of 4 prompts x 2 answers at a median of one minute; three seeds of DPO took 1, 11 and 21 minutes."""
+    some = grpo_runs.runs("no KL term")
+    unit = grpo_runs.units(pool, some)
+    found = grpo_runs.at_the_end(some, unit)
+    assert (found["seeds"], found["answers"], found["minutes"], found["kl"]) == (2, 24, 3, 3)
+    assert found["words"] == pytest.approx(grpo_runs.gains(some, "words", unit)[:, 2].mean().item())
+    other = grpo_runs.at_the_end(grpo_runs.ways()["DPO, best against worst of 8"], unit)
+    assert (other["seeds"], other["answers"], other["minutes"]) == (3, 48, 11)
 
 
 def test_policies_on_the_pool_stand_on_the_same_axis(pool):

@@ -5,6 +5,9 @@ prompts (those of the recorded pool), G answers to each.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
+from math import prod
+from statistics import median
 
 import torch
 
@@ -24,7 +27,7 @@ class Run:
     history: History  # evaluations have `rewards`, `openers`, `opener` and `distinct` too, but no `answers`
     scores: dict  # judge -> (K, P, G), in the judge's own unit
     texts: dict  # number of a prompt -> K lists of G texts; some prompts only
-    about: dict  # recorded (date), recipe, prompts
+    about: dict  # recorded (date), recipe of a GRPO run or samples (prompts, answers to each) of another way, prompts
 
 
 def runs(kind):
@@ -56,7 +59,7 @@ def _run(found, steps):
     scores = {judge: torch.tensor(values) for judge, values in found["scores"].items()}
     evaluations = [{**row, "rewards": r.tolist()} for row, r in zip(found["evaluations"], scores["reward"])]
     texts = {int(p): some for p, some in found["texts"].items()}
-    about = {key: found[key] for key in ("recorded", "recipe", "prompts") if key in found}
+    about = {key: found[key] for key in ("recorded", "recipe", "samples", "prompts") if key in found}
     return Run(History(steps, evaluations), scores, texts, about)
 
 
@@ -80,6 +83,33 @@ def gains(some, judge, unit):
 def over_steps(some, key):
     """(S, K): a number of the evaluations, `openers` or `kl`, of S runs."""
     return torch.tensor([[row[key] for row in run.history.evaluations] for run in some], dtype=torch.float64)
+
+
+def at_the_end(some, unit):
+    """What runs of one kind cost and reached when they were over, means over seeds: a dict of numbers.
+
+    answers: sampled to learn from; minutes: of sampling and learning, on the one shared core that recorded them, the steps
+    of GRPO at the median step's pace, since evaluations lie between; kl in nats; and each judge's gain.
+    """
+    found = {
+        "seeds": len(some),
+        "answers": _answers(some[0].about),
+        "minutes": sum(_seconds(run.history) for run in some) / len(some) / 60,
+        "kl": over_steps(some, "kl")[:, -1].mean().item(),
+    }
+    return found | {judge: gains(some, judge, unit)[:, -1].mean().item() for judge in unit}
+
+
+def _answers(about):
+    recipe = about.get("recipe")
+    return recipe["steps"] * recipe["prompts_per_step"] * recipe["group"] if recipe else prod(about["samples"])
+
+
+def _seconds(history):
+    ends = [row["seconds"] for row in history.steps]
+    if not ends:
+        return history.evaluations[-1]["seconds"]
+    return len(ends) * median(after - before for before, after in pairwise([0.0, *ends]))
 
 
 def frontier(some, unit):
