@@ -127,7 +127,7 @@ def _backbone(ax, parts):
     blocks = len(decoder_layers(parts["backbone"]))
     weights = sum(p.numel() for p in parts["backbone"].parameters()) / 1e6
     embedded = parts["backbone"].get_input_embeddings().weight.numel() / 1e6
-    text = f"embeddings:\n{embedded:.0f} million\nweights\n\n{blocks} blocks:\n{weights - embedded:.0f} million\n\nthe same\nfor both"
+    text = f"embedding:\n{embedded:.0f} million\nweights\n\n{blocks} blocks:\n{weights - embedded:.0f} million\n\nthe same\nfor both"
     _write(ax, (left + right) / 2, _middle(BETWEEN), text, fontsize=9)
     for lane in LANES.values():
         _arrow(ax, (left - 12, _middle(lane)), (left, _middle(lane)))
