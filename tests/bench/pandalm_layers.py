@@ -56,6 +56,7 @@ def record(rm, train, held_out, aside=ASIDE):
         "ridge": TrainConfig.head_ridge,
         "prompt": [prompts.index(pair.prompt) for pair in held_out],
         "tokens": lengths,
+        "characters": [[len(pair.chosen), len(pair.rejected)] for pair in held_out],
         "margins": margins,
     }
 
