@@ -1,6 +1,6 @@
 """After training, does a reward model of all 30 layers judge better than one of the first 16? Recorded for notebook 01.
 
-    python tests/bench/depths.py [--smoke]        (about an hour a seed on 2 cores; stopped, it goes on with the next seed)
+    python tests/bench/depths.py [--smoke]        (half an hour a seed on 2 cores; stopped, it goes on with the next seed)
 
 The same recipe, rows and seeds as the runs "seed 0", "seed 1", "seed 2" of two_phases.py, which have 16 layers: the head
 to its optimum, then the top 8 layers with it. Judged on `test` and `ood` together, row by row against those runs.

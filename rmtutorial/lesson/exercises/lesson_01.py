@@ -44,10 +44,10 @@ def last_token_mistake(function):
             "right for padding on the right, silently wrong on the left: "
             "sum - 1 counts tokens, and they start later there"
         )
-    if got.dtype not in (torch.int64, torch.int32):
-        return f"the values are right, their type is {got.dtype}: positions are indices, which torch takes as int64 or int32"
     if not same(got, [3, 3]):
         return f"for padding on the left, {LEFT.tolist()}, it gave {shown(got)}, not [3, 3]"
+    if got.dtype not in (torch.int64, torch.int32):
+        return f"the values are right, their type is {got.dtype}: positions are indices, which torch takes as int64 or int32"
     if not same(got := tried(function, BOTH), [1, 3, 0]):
         return f"each row has a side of its own: for {BOTH.tolist()} it gave {shown(got)}, not [1, 3, 0]"
     mask, last = long_mask()

@@ -8,10 +8,10 @@ from rmtutorial.lesson.figures.pipeline import PARTS
 
 
 def pipeline(parts, lit):
-    """A table with the parts from left to right, and below them what is known of the chosen and the rejected answer.
+    """A table of one line: the parts from left to right, below each what is known of the chosen and the rejected answer.
 
     Args:
-        parts: a dict with any of the keys that `figures.pipeline.pipeline` lists; what is not known is a dot.
+        parts: a dict with any of the keys that `figures.pipeline.pipeline` lists; what is not known is `…`.
         lit: names of the parts that are the notebook's own, in bold brackets.
     Returns: what IPython displays as HTML.
     Raises: ValueError for a part that does not exist.
@@ -20,27 +20,23 @@ def pipeline(parts, lit):
 
     if unknown := [name for name in (*parts, *lit) if name not in PARTS]:
         raise ValueError(f"no part is called {', '.join(unknown)}; there are {', '.join(PARTS)}")
-    rows = ["", "", ""]  # names, the chosen answer, the rejected one
+    names, known = [], []
     for name in PARTS:
         title = {"text": "prompt and answers"}.get(name, name)
-        rows[0] += f"<td><b>[{title}]</b></td>" if name in lit else f"<td>{title}</td>"
-        found = SAY[name](parts[name]) if name in parts else ["·"]
-        for k, text in enumerate(found):
-            rows[1 + k] += f"<td{' rowspan=2' if len(found) == 1 else ''}>{html.escape(text)}</td>"
-        rows = [row + ("" if name == PARTS[-1] else f"<td>{arrow}</td>") for row, arrow in zip(rows, "→  ")]
+        names.append(f"<b>[{title}]</b>" if name in lit else title)
+        found = SAY[name](parts[name]) if name in parts else ["…"]
+        known.append("<br>".join(html.escape(text).replace(" ", "&nbsp;") for text in found))
+    rows = "<td>→</td>".join(f"<td>{name}</td>" for name in names), "<td></td>".join(f"<td>{k}</td>" for k in known)
     return HTML("<table>" + "".join(f"<tr>{row}</tr>" for row in rows) + "</table>")
 
 
 def _text(pair):
-    prompt, *answers = (
-        textwrap.shorten(str(t), 26, placeholder=" …") for t in (pair.prompt, pair.chosen, pair.rejected)
-    )
-    return [f"{prompt} {name}: {answer}" for name, answer in zip(("chosen", "rejected"), answers)]
+    return [textwrap.shorten(str(text), 20, placeholder=" …") for text in (pair.prompt, pair.chosen, pair.rejected)]
 
 
-SAY = {  # part -> one text for both answers, or one each
+SAY = {  # part -> its lines: one for both answers, or one each
     "text": _text,
-    "tokens": lambda both: [f"{len(ids)}, {n} of the answer" for ids, n in both],
+    "tokens": lambda both: [f"{len(ids)}, answer {n}" for ids, n in both],
     "backbone": lambda backbone: [f"{len(decoder_layers(backbone))} layers"],
     "states": lambda states: [" × ".join(map(str, h.shape)) for h in states],  # T × H
     "pooled": lambda pooled: [f"{len(p)}" for p in pooled],  # H
