@@ -116,8 +116,11 @@ class Comparison:
     p: float  # McNemar's, of these two numbers, as if rows were independent
 
     def __str__(self):
+        gain, (low, high), word = self.loss_gain, self.loss_interval, "lower"
+        if gain < 0:
+            gain, low, high, word = -gain, -high, -low, "higher"
         return (
-            f"loss lower by {self.loss_gain:.3f} [{self.loss_interval[0]:.3f}, {self.loss_interval[1]:.3f}] nats, accuracy "
+            f"loss {word} by {gain:.3f} [{low:.3f}, {high:.3f}] nats, accuracy "
             f"{self.accuracy_gain:+.3f} [{self.accuracy_interval[0]:+.3f}, {self.accuracy_interval[1]:+.3f}], on {self.n} "
             f"rows of {self.units} units; right alone: {self.only_a} to {self.only_b} (McNemar p = {self.p:.3f})"
         )

@@ -45,6 +45,15 @@ def one_eos_for_all(prompt_ids, eos_id, response_ids, max_length):
     return [*prompt_ids, 0, *response_ids][-max_length:]
 
 
+def no_second_eos(prompt_ids, eos_id, response_ids, max_length):
+    between = [] if prompt_ids[-1:] == [eos_id] else [eos_id]
+    return [*prompt_ids, *between, *response_ids][-max_length:]
+
+
+def no_eos_without_a_prompt(prompt_ids, eos_id, response_ids, max_length):
+    return [*prompt_ids, *([eos_id] if prompt_ids else []), *response_ids][-max_length:]
+
+
 def zeroing_the_prompt(hidden, n_response):
     hidden[:-n_response] = 0
     return hidden.sum(0) / n_response
@@ -88,6 +97,11 @@ def by_defaultdict(groups, margins):
     return [found[n] for n in range(3)]
 
 
+def taking_two_rows_a_set(groups, margins):
+    _, one, two = REFERENCE["0.4"](groups, margins)
+    return [len(groups) // 2 - one - two, one, two]
+
+
 def with_margins(change):
     return lambda groups, margins: REFERENCE["0.4"](groups, [change(m) for m in margins])
 
@@ -108,6 +122,11 @@ WRONG = {
         (join_in_place, "changes the list that it is given"),
         (one_eos_for_all, r"EOS 4 and response \[8\] it gave \[3, 0, 8\]"),
         (lambda p, e, r, m: torch.tensor([*p, e, *r][-m:]), "Tensor; return a list"),
+        (lambda p, e, r, m: (*p, e, *r)[-m:], "tuple; return a list"),
+        (lambda p, e, r, m: torch.tensor([*p, e, *r]).float().tolist()[-m:], "with a float in it: ids are integers"),
+        (no_second_eos, r"prompt \[5, 0\], EOS 0 and response \[7\] it gave \[5, 0, 7\].*separator stands there"),
+        (no_eos_without_a_prompt, r"prompt \[\], EOS 0 .* it gave \[7, 8\].*separator stands there"),
+        (lambda p, e, r, m: [5, 6, 0, 7, 8, 9], r"for prompt \[3\], EOS 4 and response \[8\] it gave \[5, 6, 0"),
     ],
     "0.2": [
         (lambda h, n: h.mean(0), "prompt's tokens too"),
@@ -117,6 +136,8 @@ WRONG = {
         (lambda h, n: h.mean(), "over the wrong thing"),
         (lambda h, n: h[-n:].sum(0), "that is the sum"),
         (lambda h, n: h[-n:].median(0).values, "that is the median"),
+        (lambda h, n: h[-n:].max(0).values, "largest of each number"),
+        (lambda h, n: h[-n:].min(0).values, "smallest of each number"),
         (lambda h, n: h[:n].mean(0), r"of shape \(3,\), not \["),
         (lambda h, n: h[n:].mean(0), r"`hidden\[n_response:\]` starts after n_response tokens"),
         (lambda h, n: h[n + 1 :].mean(0), r"of shape \(3,\), not"),
@@ -156,6 +177,12 @@ WRONG = {
         (lambda c, r: 2 * F.softplus(r - c) - F.softplus(r - c).detach(), "its gradient with respect to r_chosen is"),
         (lambda c, r: F.softplus(r - c) if c != r else (r - c), "equal rewards cost ln 2"),
         (lambda c, r: -torch.log(torch.sigmoid(c - r)).double(), "it returns float64 for float32"),
+        (lambda c, r: -torch.log(torch.sigmoid((c - r).abs())), r"abs\(\) takes the sign of the margin away"),
+        (lambda c, r: torch.tensor(0.6931), "gives 0.6931 for each of four pairs of rewards: they do not enter"),
+        (lambda c, r: F.softplus((r - c).clamp(-5, 5)), r"At \+7, for rewards 3.5 and -3.5 it gave 0.0067.*A clamp"),
+        (lambda c, r: F.softplus((r - c).clamp(max=5)), r"At -40, for rewards -20.0 and 20.0 it gave 5.0067, not 40.0"),
+        (lambda c, r: -torch.log(torch.sigmoid(c - r).clamp(min=1e-6)), "At -40, .* it gave 13.8155, not 40.0"),
+        (lambda c, r: -torch.log(torch.sigmoid(c - r) + 1e-8), "At -40, .* it gave 18.4207, not 40.0"),
     ],
     "0.4": [
         (by_neighbors, "takes neighboring rows for a set"),
@@ -166,6 +193,13 @@ WRONG = {
         (with_margins(lambda m: m + 1e-9), "a tie, and not above 0"),
         (lambda g, m: REFERENCE["0.4"](g, m)[::-1], "the wrong way round"),
         (lambda g, m: dict(zip((0, 1, 2), REFERENCE["0.4"](g, m))), "it gave the dict"),
+        (lambda g, m: tuple(REFERENCE["0.4"](g, m)), r"it gave the tuple \(0, 2, 1\); return a list"),
+        (lambda g, m: torch.tensor(REFERENCE["0.4"](g, m)), "it gave the Tensor .*; return a list"),
+        (lambda g, m: [count + 0.4 for count in REFERENCE["0.4"](g, m)], "counts are integers"),
+        (lambda g, m: [0, 2, 1], r"it gives \[0, 2, 1\] for 6 different inputs: groups and margins do not enter"),
+        (with_margins(int), "a margin between 0 and 1 is above 0 too"),
+        (with_margins(lambda m: m - 1e-3), "a margin of 1e-09 is above 0 too; no threshold but 0"),
+        (taking_two_rows_a_set, "a set may have lost a row, so 3 rows can be 2 sets"),
         (lambda g, m: sum(x > 0 for x in m), "return a list of three counts"),
         (lambda g, m: REFERENCE["0.4"](g, m)[1:], "it gave 2 numbers"),
         (lambda g, m: REFERENCE["0.4"](g, m) if len(g) < 8 else [0, 4, 0], r"not \[3, 1, 0\]"),
@@ -191,10 +225,11 @@ RIGHT = {
         lambda c, r: torch.log(1 + torch.exp(r - c)),
         lambda c, r: F.binary_cross_entropy_with_logits(c - r, torch.ones_like(c)),
         lambda c, r: -(torch.exp(c) / (torch.exp(c) + torch.exp(r))).log(),
+        lambda c, r: -torch.log(1 / (1 + torch.exp(-(c - r)))),
     ],
     "0.4": [
         by_defaultdict,
-        lambda g, m: tuple(REFERENCE["0.4"](g, m)),
-        lambda g, m: torch.tensor(by_defaultdict(g, m)),
+        lambda g, m: list(map(by_defaultdict(g, m).__getitem__, range(3))),
+        lambda g, m: list(torch.tensor(by_defaultdict(g, m))),
     ],
 }

@@ -42,6 +42,13 @@ def by_pad_sequence(backbone, rows, w, pad_id):
     return (backbone(ids).last_hidden_state @ w)[range(len(rows)), ends]  # causal: what comes later is not seen
 
 
+def mask_in_second_place(backbone, rows, w, pad_id):
+    ids = pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=pad_id)
+    lengths = torch.tensor([len(row) for row in rows])
+    mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
+    return backbone(ids, mask).last_hidden_state[torch.arange(len(rows)), lengths - 1] @ w
+
+
 def for_three_texts(backbone, rows, w, pad_id):
     return rewards_of(backbone, rows, w, pad_id) if len(rows) == 3 else torch.zeros(len(rows))
 
@@ -57,19 +64,25 @@ WRONG = {
         (lambda m: m.sum(1) - 1, "silently wrong on the left"),
         (lambda m: m.argmax(1), r"it gave \[0, 0\]|it gave \[0.0, 0.0\]"),
         (lambda m: last_token(m).float(), "positions are indices"),
+        (lambda m: last_token(m).to(torch.uint8), "their type is torch.uint8: positions are indices"),
+        (
+            lambda m: last_token(m).short(),
+            "their type is torch.int16: positions are indices, which torch takes as int64",
+        ),
         (lambda m: last_token(m).tolist(), "a list came back; return a tensor"),
         (lambda m: last_token(m)[:, None], r"it gave .* of shape \(2, 1\)"),
         (side_of_the_first_row, "each row has a side of its own"),
         (lambda m: torch.argsort(m, dim=1)[:, -1] if m.shape[1] > 9 else last_token(m), "wrong for 200"),
         (
             lambda m: last_token(m.sign() * (m > 0)) if m.dtype == torch.int64 else m.sum(1),
-            "one row of a torch.bool mask",
+            "one row of an int32 mask",
         ),
         (zeroing_the_argument, "changes the tensor that it is given"),
     ],
     "1.2": [
         (padded(read="end"), "last position of each row is read"),
         (padded(mask_by_id=True), "end in that token themselves"),
+        (mask_in_second_place, "write attention_mask=mask"),
         (padded("left"), "pass position_ids"),
         (padded("left", without_mask=True), "look back at padding"),
         (lambda b, rows, w, pad: rewards_of(b, rows, w[:, None], pad), r"in a column of shape \(B, 1\)"),
@@ -92,6 +105,8 @@ WRONG = {
         (lambda p, v, h, t: p + h, "and they go"),
         (lambda p, v, h, t: p - (0 if t else v * h), "reward head has `hidden` parameters"),
         (lambda p, v, h, t: h, r"it leaves 4 \(tied\)"),
+        (lambda p, v, h, t: p - (not t) * v * h / 1 + h, "gave 1004.0, a float; a number of weights is an integer"),
+        (lambda p, v, h, t: torch.tensor(parameters_after_swap(p, v, h, t)), "a Tensor; a number of weights"),
         (lambda p, v, h, t: 1004 if t else 804, "right for one model"),
     ],
 }
@@ -108,6 +123,7 @@ def detached_backbone(backbone, rows, w, pad_id):
 
 RIGHT = {
     "1.1": [
+        lambda m: m.shape[1] - 1 - m.flip(1).argmax(1),  # of a bool mask torch has no argmax; tokenizers give int64
         lambda m: m.shape[1] - 1 - m.long().flip(1).argmax(1),
         lambda m: m.cumsum(1).argmax(1),
         lambda m: torch.tensor([row.nonzero()[-1].item() for row in m]),

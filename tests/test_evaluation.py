@@ -276,6 +276,9 @@ def test_a_paired_comparison_sees_what_overlapping_intervals_hide(many):
     assert found.only_a >= 1 and found.only_b == 0
     back = compare(b, a)
     assert back.loss_gain == pytest.approx(-found.loss_gain) and (back.only_a, back.only_b) == (0, found.only_a)
+    lower, higher = str(found).partition(" nats")[0], str(back).partition(" nats")[0]
+    assert lower.startswith("loss lower by 0.") and "-" not in lower  # and not "lower by -0.001"
+    assert higher == lower.replace("lower", "higher")
 
 
 def test_a_judge_does_not_differ_from_itself(many):

@@ -9,7 +9,7 @@ from rmtutorial.evaluation import evaluate
 from rmtutorial.lesson import figures, widgets
 from rmtutorial.lesson.figures.pipeline import PARTS
 from rmtutorial.lesson.figures.steps import mirror_margins
-from rmtutorial.lesson.parts import gradient_norm, parts_of
+from rmtutorial.lesson.parts import gradient_norm, parts_before_head, parts_of, parts_of_rewards
 from rmtutorial.lesson.steps import Steps
 from rmtutorial.losses import bradley_terry_loss
 from rmtutorial.preferences import load_preferences
@@ -102,6 +102,37 @@ def test_a_part_that_does_not_exist_is_refused(rm, pairs):
         figures.pipeline.pipeline({}, lit="pool")
     with pytest.raises(ValueError, match="no part is called rewards"):
         figures.pipeline.pipeline({"rewards": [0, 1]})
+
+
+def test_the_strip_has_the_same_parts_and_numbers(rm, pairs):
+    """Names in order, today's in bold brackets; below each a line for each answer, or one for both."""
+    parts = parts_of(rm, pairs[0])
+    found = figures.strip.pipeline(parts, lit=("margin", "loss")).data
+    names, known = ([cell.split("</td>")[0] for cell in row.split("<td>")[1:]][::2] for row in found.split("<tr>")[1:])
+    assert names == ["prompt and answers", *PARTS[1:6], "<b>[margin]</b>", "<b>[loss]</b>", "gradient"]
+    T, H = parts["states"][1].shape
+    assert known[3].endswith(f"<br>{T}&nbsp;×&nbsp;{H}") and known[6] == f"{parts['margin']:+.2f}"
+    assert known[5] == "<br>".join(f"{r:.2f}" for r in parts["reward"])
+    assert known[8] == "<br>".join(f"{push:+.2f}" for push in parts["gradient"]["reward"])
+
+
+def test_the_strip_shows_dots_for_what_is_not_known_and_refuses_other_names(pairs):
+    """As in notebook 03, where rewards are recorded and no model is there yet."""
+    found = figures.strip.pipeline(parts_of_rewards(pairs[0], [1.0, -1.0]), lit=("loss",)).data
+    assert found.count("<td>…<") == 5 and ">+2.00<" in found and ">0.13<" in found  # log(1 + e^-2)
+    with pytest.raises(ValueError, match="no part is called pool; there are text"):
+        figures.strip.pipeline({}, lit=("pool",))
+
+
+def test_the_parts_before_the_head_are_those_of_a_reward_model_that_reads_the_last_token(rm, pairs):
+    """The head changes nothing below it, so the language model's backbone gives the same states."""
+    rm.pooling = "last"
+    whole, known = parts_of(rm, pairs[1]), parts_before_head(rm.backbone, rm.tokenizer, pairs[1])
+    assert list(known) == list(PARTS[:5]) and known["tokens"] == whole["tokens"]
+    for name in ("states", "pooled"):
+        assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(known[name], whole[name]))
+    rewards = parts_of_rewards(pairs[1], whole["reward"])
+    assert all(rewards[name] == pytest.approx(whole[name], abs=1e-5) for name in ("reward", "margin", "loss"))
 
 
 def test_a_gradient_norm_is_over_all_parameters_that_have_one():

@@ -21,6 +21,7 @@ UNSET = (
     "GitHub: `make badges REPO=owner/name` writes them here and into the notebooks."
 )
 COLAB_CELL = """\
+# On Google Colab this fetches the rest of the course. Elsewhere it does nothing.
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -30,11 +31,12 @@ if "google.colab" in sys.modules and not find_spec("rmtutorial"):
     pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", *lacking]  # upgrades nothing
     subprocess.run([*pip, "git+https://github.com/{repository}"], check=True)"""
 UNSET_CELL = """\
+# For Google Colab alone. Elsewhere it does nothing.
 import sys
 from importlib.util import find_spec
 
 if "google.colab" in sys.modules and not find_spec("rmtutorial"):
-    raise RuntimeError("This copy has no address yet: `make badges REPO=owner/name`, then push")"""
+    raise RuntimeError("The rest of the course is not here: run it on your own machine (README)")"""
 
 
 def repository_setting(root=ROOT):

@@ -26,8 +26,12 @@ def join_mistake(function):
         return "EOS stands at the end; it is the separator, between prompt and response"
     if got != whole:
         return f"for prompt [5, 6], EOS 0 and response [7, 8, 9] it gave {got}, not {whole}"
-    if (got := tried(function, [3], 4, [8], 9)) != [3, 4, 8]:
-        return f"for prompt [3], EOS 4 and response [8] it gave {got}, not [3, 4, 8]"
+    if other := [type(i).__name__ for i in got if not isinstance(i, int)]:
+        return f"it gave {got}, with a {other[0]} in it: ids are integers, as they came in"
+    for prompt, eos, response in (([3], 4, [8]), ([5, 0], 0, [7]), ([], 0, [7, 8]), ([5], 0, [0, 7])):
+        if (got := tried(function, prompt, eos, response, 9)) != (right := [*prompt, eos, *response]):
+            always = "; the separator stands there whatever is beside it" if len(got) < len(right) else ""
+            return f"for prompt {prompt}, EOS {eos} and response {response} it gave {got}, not {right}{always}"
     cut = {length: tried(function, [5, 6], 0, [7, 8, 9], length) for length in (5, 4, 2, 3, 6)}
     if cut[5] == whole[:5]:
         return "what is too long lost its right end, and with it the end of the answer; cut from the left"
@@ -59,14 +63,17 @@ def mean_pool(hidden, n_response):
 
 
 def mean_pool_mistake(function):
-    hidden = torch.arange(27.0).reshape(9, 3) ** 2  # (T, H), so uneven that no wrong mean is the right one by accident
+    hidden = (torch.arange(27.0) ** 2 % 23).reshape(9, 3)  # (T, H), so uneven that no wrong mean is right by accident
     got = tried(function, hidden, 3)
     if not isinstance(got, torch.Tensor):
         return f"it gave a {type(got).__name__}; return a tensor (H,), which the head can read and a gradient can pass"
     if mistake := named(got, _wrong_means(hidden, 3)):
         return mistake
     if not same(got, expected := hidden[-3:].mean(0)):
-        return f"for states [[0, 1, 4], [9, 16, 25], ...] (9 tokens, H = 3), 3 of the response, it gave {shown(got)}, not {shown(expected)}"
+        return (
+            f"for 9 states of 3 numbers, of which the response has the last 3, {hidden[-3:].int().tolist()}, "
+            f"it gave {shown(got)}, not {shown(expected)}"
+        )
     generator = torch.Generator().manual_seed(0)
     for T, H, n in ((5, 4, 2), (6, 2, 1), (9, 3, 5), (4, 3, 3)):
         states = torch.randn(T, H, generator=generator)
@@ -95,6 +102,8 @@ def _wrong_means(hidden, n):
         (answer.mean(), "it averages over the hidden size as well; the mean runs over tokens only (dim=0)"),
         (answer.sum(0), "that is the sum; a long answer would get a large reward for its length alone"),
         (answer.median(0).values, "that is the median; asked is the mean"),
+        (answer.amax(0), "that is the largest of each number; asked is the mean"),
+        (answer.amin(0), "that is the smallest of each number; asked is the mean"),
         (hidden[-n:-1].mean(0), "one token too few: hidden[-n:-1] leaves out the last token"),
         (
             hidden[n:].mean(0),
@@ -117,21 +126,42 @@ def pair_loss(r_chosen, r_rejected):
     return -torch.log(torch.sigmoid(r_chosen - r_rejected))  # ()
 
 
+NEAR = ((1.5, -0.5), (-0.5, 1.0), (2.0, 2.0), (0.3, -2.2))  # rewards of chosen and rejected
+FAR = ((3.5, -3.5), (-20.0, 20.0))  # margins 7 and -40, where the formula as it stands still holds
+
+
 def pair_loss_mistake(function):
-    for given in ((1.5, -0.5), (-0.5, 1.0), (2.0, 2.0), (0.3, -2.2)):
+    found = []
+    for given in NEAR:
         rewards = tuple(map(torch.tensor, given))
         got = tried(function, *rewards)
         if not isinstance(got, torch.Tensor):
             return f"it gave a {type(got).__name__}, which has no gradient; return a tensor, without .item() or math"
-        if mistake := named(got, _wrong_losses(*rewards)):
+        found.append(got)
+    if all(same(got, found[0]) for got in found):
+        return f"it gives {shown(found[0])} for each of four pairs of rewards: they do not enter"
+    for given, got in zip(NEAR, found):
+        rewards = tuple(map(torch.tensor, given))
+        mistake = named(got, _wrong_losses(*rewards)) or _pair_mistake(function, given)
+        if mistake:
             return mistake
-        right = torch.nn.functional.softplus(rewards[1] - rewards[0])
-        if not same(got, right):
-            return f"for rewards {given[0]} and {given[1]} it gave {shown(got)}, not {shown(right)}"
-        push = torch.sigmoid(rewards[1] - rewards[0])
-        if mistake := gradient_mistake(function, rewards, {"r_chosen": -push, "r_rejected": push}):
-            return mistake
+    for given in FAR:
+        if mistake := _pair_mistake(function, given):
+            return (
+                f"right for margins near 0. At {given[0] - given[1]:+g}, {mistake}. "
+                "A clamp, or a small number added, keeps the worst pairs from learning"
+            )
     return dtype_mistake(function, (torch.tensor(1.0), torch.tensor(0.0)), "rewards")
+
+
+def _pair_mistake(function, given):
+    """Value and gradients for one pair of rewards, against softplus of the negative margin and its slope."""
+    rewards = tuple(map(torch.tensor, given))
+    got, right = tried(function, *rewards), torch.nn.functional.softplus(rewards[1] - rewards[0])
+    if not same(got, right):
+        return f"for rewards {given[0]} and {given[1]} it gave {shown(got)}, not {shown(right)}"
+    push = torch.sigmoid(rewards[1] - rewards[0])
+    return gradient_mistake(function, rewards, {"r_chosen": -push, "r_rejected": push})
 
 
 def _wrong_losses(chosen, rejected):
@@ -139,11 +169,11 @@ def _wrong_losses(chosen, rejected):
     if margin == 0:  # there the signs cannot be told apart
         return [(torch.tensor(0.0), "equal rewards cost ln 2, not 0: the loss of saying fifty-fifty")]
     p, wrong = torch.sigmoid(margin), torch.sigmoid(-margin)
+    flipped = "the sign of the margin is flipped: it would teach the model to prefer the rejected answer"
+    if margin < 0:  # the pairs before it, with a margin above 0, were right
+        flipped = "right where chosen is ahead, wrong where it is behind: abs() takes the sign of the margin away"
     return [
-        (
-            wrong.log().neg(),
-            "the sign of the margin is flipped: it would teach the model to prefer the rejected answer",
-        ),
+        (wrong.log().neg(), flipped),
         (p.log(), "the minus before the logarithm is missing: minimizing it makes the model worse"),
         (p, "that is the probability that the chosen answer wins; the loss is minus its logarithm"),
         (-p, "the logarithm is missing; the loss is -log of that probability"),

@@ -1,5 +1,7 @@
 """The exercise of notebook 00 that counts mirror sets by how many of their two rows are ranked right."""
 
+import operator
+
 import torch
 
 from rmtutorial.lesson.exercises.exercise import Exercise, Wrong, tried
@@ -14,55 +16,65 @@ def sets_by_rows_right(groups, margins):
 
 
 SETS = (  # the set of each row, its margin, and how many sets have 0, 1 and 2 rows right
-    (["a", "a", "b", "b", "c", "c"], [1.0, -2.0, 0.5, 0.1, 3.0, -0.1], [0, 2, 1]),
-    (
-        ["a", "b", "b", "a", "c", "c"],
-        [-1.0, 1.0, 0.2, -0.5, 0.4, -0.4],
-        [1, 1, 1],
-    ),  # rows of a set need not be neighbors
+    (["a", "a", "b", "b", "c", "c"], [1.0, -2.0, 0.5, 2.1, 3.0, -0.1], [0, 2, 1]),
+    (["a", "b", "b", "a", "c", "c"], [-1.0, 1.0, 0.2, -0.5, 0.4, -0.4], [1, 1, 1]),  # rows that are no neighbors
     (["x", "y", "x", "y", "z", "z"], [0.0, 0.0, 1.0, 0.0, 0.0, 2.0], [1, 2, 0]),
     (["q", "p", "q", "p"], [2.0, 1.0, 0.01, 5.0], [0, 0, 2]),
     (["k", "l", "m", "l", "m", "k", "n", "n"], [-1.0, -2.0, 0.5, -0.3, -0.2, -0.1, -4.0, -9.0], [3, 1, 0]),
+    (["a", "b", "a"], [0.4, -1.0, 1e-9], [1, 0, 1]),  # a margin just above 0; b has lost a row
 )
 
 
 def sets_by_rows_right_mistake(function):
-    for groups, margins, right in SETS:
-        got = tried(function, groups, margins)
-        if isinstance(got, dict):
-            return f"it gave the dict {got}; return a list, [sets with 0 right, with 1, with 2]"
-        counts = _as_list(got)
-        if len(counts) != 3:
-            return f"it gave {len(counts)} numbers, {counts}; return three: how many sets have 0, 1 and 2 rows right"
-        given = f"for the sets {' '.join(groups)} with margins {', '.join(f'{m:g}' for m in margins)}"
-        if counts == right:
-            continue
-        if counts == right[::-1]:
+    found = []
+    for groups, margins, _ in SETS:
+        found.append(_counts(tried(function, groups, margins)))
+        if len(found[-1]) != 3:
             return (
-                f"{given} it gave {counts}: the wrong way round; first the sets with no row right, and right is above 0"
+                f"it gave {len(found[-1])} numbers, {found[-1]}; return three: how many sets have 0, 1 and 2 rows right"
             )
-        if sum(counts) == len(groups):
-            return f"{given} it gave {counts}, which adds up to the rows; count sets, {len(set(groups))} here"
-        if sum(counts) > len(set(groups)):
-            return f"{given} it gave {counts}, {sum(counts)} sets where there are {len(set(groups))}: rows of a set need not be neighbors"
-        if counts[1:] == right[1:]:
-            return f"{given} it gave {counts}: sets with no row right are lost, since they are never counted up"
-        if counts == _neighbors(margins):
-            return f"{given} it gave {counts}: it takes neighboring rows for a set; the labels in `groups` say which belong"
-        if counts == sets_by_rows_right(groups, [m if m else 1.0 for m in margins]):
-            return f"{given} it gave {counts}: a margin of 0 is a tie, and not above 0"
-        return f"{given} it gave {counts}, not {right}"
+    if all(counts == found[0] for counts in found):
+        return f"it gives {found[0]} for {len(SETS)} different inputs: groups and margins do not enter"
+    for (groups, margins, right), counts in zip(SETS, found):
+        if counts != right:
+            given = f"for the sets {' '.join(groups)} with margins {', '.join(f'{m:g}' for m in margins)}"
+            return f"{given} it gave {counts}{_what_is_wrong(groups, margins, right, counts)}"
     tensor = torch.tensor(SETS[0][1])
-    if _as_list(tried(function, SETS[0][0], tensor)) != SETS[0][2]:
+    if _counts(tried(function, SETS[0][0], tensor)) != SETS[0][2]:
         return "right for a list of margins, wrong for a tensor, which is what the cell below hands in"
     return None
 
 
-def _as_list(answer):
+def _what_is_wrong(groups, margins, right, counts):
+    sets = len(set(groups))
+    if counts == right[::-1]:
+        return ": the wrong way round; first the sets with no row right, and right is above 0"
+    if sum(counts) == len(groups):
+        return f", which adds up to the rows; count sets, {sets} here"
+    if sum(counts) > sets:
+        return f", {sum(counts)} sets where there are {sets}: rows of a set need not be neighbors"
+    if counts == sets_by_rows_right(groups, [int(m) for m in margins]):
+        return ": a margin between 0 and 1 is above 0 too; do not cut it to an integer"
+    if counts == sets_by_rows_right(groups, [m if m > 1e-6 else 0.0 for m in margins]):
+        return f": a margin of {min(m for m in margins if m > 0):g} is above 0 too; no threshold but 0"
+    if len(groups) % 2 and sum(counts) == len(groups) // 2:
+        return f": a set may have lost a row, so {len(groups)} rows can be {sets} sets; count the labels"
+    if counts[1:] == right[1:]:
+        return ": sets with no row right are lost, since they are never counted up"
+    if counts == _neighbors(margins):
+        return ": it takes neighboring rows for a set; the labels in `groups` say which belong"
+    if counts == sets_by_rows_right(groups, [m if m else 1.0 for m in margins]):
+        return ": a margin of 0 is a tie, and not above 0"
+    return f", not {right}"
+
+
+def _counts(answer):
+    if not isinstance(answer, list):
+        raise Wrong(f"it gave the {type(answer).__name__} {answer}; return a list of three counts")
     try:
-        return [int(count) for count in answer]
-    except (TypeError, ValueError):
-        raise Wrong(f"it gave {answer!r}; return a list of three counts") from None
+        return [operator.index(count) for count in answer]
+    except TypeError:
+        raise Wrong(f"it gave {answer}; counts are integers") from None
 
 
 def _neighbors(margins):

@@ -126,12 +126,9 @@ def _backbone(ax, parts):
     ax.add_patch(Rectangle((left, low), right - left, high - low, fc="#EEEEEE", ec="black", lw=1.2))
     blocks = len(decoder_layers(parts["backbone"]))
     weights = sum(p.numel() for p in parts["backbone"].parameters()) / 1e6
-    _write(
-        ax,
-        (left + right) / 2,
-        _middle(BETWEEN),
-        f"{blocks} blocks\n{weights:.0f} million\nweights,\nthe same\nfor both",
-    )
+    embedded = parts["backbone"].get_input_embeddings().weight.numel() / 1e6
+    text = f"embedding:\n{embedded:.0f} million\nweights\n\n{blocks} blocks:\n{weights - embedded:.0f} million\n\nthe same\nfor both"
+    _write(ax, (left + right) / 2, _middle(BETWEEN), text, fontsize=9)
     for lane in LANES.values():
         _arrow(ax, (left - 12, _middle(lane)), (left, _middle(lane)))
         _arrow(ax, (right, _middle(lane)), (right + 12, _middle(lane)))
@@ -172,7 +169,7 @@ def _pooled(ax, parts):
         ax.plot([edge, edge + 6, edge + 6, edge], [begin, begin, bottom, bottom], color="black", lw=1.2)  # a bracket
         _arrow(ax, (edge + 6, y), (left, y))
         _heat(ax, pooled[None, :SHOWN], left, right, y - 7, y + 7, widest)
-        _write(ax, (left + right) / 2, y - 16, f"{len(pooled)} numbers", fontsize=9)
+        _write(ax, (left + right) / 2, y - 16, f"{min(SHOWN, len(pooled))} of {len(pooled)}", fontsize=9)
 
 
 def _reward(ax, parts):
@@ -199,12 +196,23 @@ def _loss(ax, parts):
     _arrow(ax, (left - 18, y), (left, y))
     ax.add_patch(Rectangle((left, y - 15), right - left, 30, fc="white", ec="black", lw=1.5))
     _write(ax, (left + right) / 2, y, f"{loss:.2f}", fontsize=12, weight="bold")
+    place = lambda m, value: (left + (m + 3) / 6 * (right - left), 266 + 24 * value)  # noqa: E731  small curve above
     across = torch.linspace(-3, 3, 61)
-    place = lambda m, value: (left + (m + 3) / 6 * (right - left), 262 + 24 * value)  # noqa: E731  small curve above
     ax.plot(*place(across.numpy(), torch.nn.functional.softplus(-across).numpy()), color=GRAY, lw=1.5)
-    ax.plot(*place(torch.zeros(2).numpy(), torch.tensor([0.0, 3.0]).numpy()), color=GRAY, lw=0.8, ls=":")
+    for axis in (([-3, 3], [0, 0]), ([-3, -3], [0, 3]), ([0, 0], [0, 3])):  # margin, loss, margin 0
+        ax.plot(
+            *place(*(torch.tensor(ends).numpy() for ends in axis)),
+            color=GRAY,
+            lw=0.8,
+            ls=":" if not any(axis[0]) else "-",
+        )
     ax.plot(*place(min(3.0, max(-3.0, margin)), min(loss, 3.05)), "o", color=OKABE_ITO[3], ms=7, mec="black")
-    _write(ax, (left + right) / 2, 251, "margin 0", fontsize=8)
+    for tick in (-3, 0, 3):
+        _write(ax, *place(tick, -0.35), f"{tick}", fontsize=8)
+    for tick in (0, 3):
+        _write(ax, *place(-3.5, tick), f"{tick}", fontsize=8)
+    _write(ax, (left + right) / 2, 246, "margin", fontsize=8)
+    _write(ax, left + 6, 348, "loss", fontsize=8)
     _write(ax, (left + right) / 2, y - 28, "ln 2 = 0.69\nat margin 0", fontsize=9, va="top")
 
 
