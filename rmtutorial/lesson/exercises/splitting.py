@@ -101,7 +101,7 @@ def _key_mistake(function):
             if there != 3 or len(train) + len(held_out) != 12:
                 return (
                     f"of six prompts {alike} {there} are held out, not 3: a prompt is its whole text as it stands, neither "
-                    "a part of it nor a mended form"
+                    "a part of it nor a cleaned form"
                 )
     return None
 
