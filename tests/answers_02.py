@@ -1,5 +1,6 @@
 """Answers to the exercises of notebook 02: wrong ones with what must be said of them, and other ways to be right."""
 
+import hashlib
 import itertools
 import math
 import random
@@ -102,6 +103,48 @@ def with_number(number):
     )
 
 
+def by_key(key):
+    """Exercise 2.2 with something else than the prompt: pair -> what decides."""
+
+    def split(pairs, share, seed):
+        keys = shuffled(sorted({key(p) for p in pairs}), seed)
+        held_out = set(keys[: round(share * len(keys))])
+        return [p for p in pairs if key(p) not in held_out], [p for p in pairs if key(p) in held_out]
+
+    return split
+
+
+def number_of(pairs, share):
+    return round(share * len(prompts_of(pairs)))
+
+
+def rotated(pairs, share, seed):
+    prompts = prompts_of(pairs)
+    return [prompts[(seed + i) % len(prompts)] for i in range(number_of(pairs, share))]
+
+
+def block(pairs, share, seed):
+    prompts, n = prompts_of(pairs), number_of(pairs, share)
+    start = random.Random(seed).randrange(len(prompts) - n + 1)
+    return prompts[start : start + n]
+
+
+def every_kth(pairs, share, seed):
+    prompts, n = prompts_of(pairs), number_of(pairs, share)
+    return [prompts[(seed + i * (len(prompts) // max(n, 1))) % len(prompts)] for i in range(n)]
+
+
+def always_the_first(pairs, share, seed):
+    prompts, n = prompts_of(pairs), number_of(pairs, share)
+    return [*prompts[:1], *shuffled(prompts[1:], seed)][:n]
+
+
+def by_checksum(pairs, share, seed):
+    """Right, and it needs no generator: a checksum of seed and prompt is as good as a random number."""
+    order = sorted(prompts_of(pairs), key=lambda prompt: hashlib.md5(f"{seed} {prompt}".encode()).hexdigest())
+    return order[: number_of(pairs, share)]
+
+
 def with_numpy(pairs, share, seed):
     prompts = prompts_of(pairs)
     return numpy.random.default_rng(seed).permutation(prompts)[: round(share * len(prompts))].tolist()
@@ -157,6 +200,25 @@ def from_everybodys_generator(values, units, draws, seed):
     return REFERENCE["2.4"](values, units, draws, int(torch.randint(10**6, ())))
 
 
+def in_the_order_of_a_set(values, units, draws, seed):
+    number = {unit: i for i, unit in enumerate(set(units))}
+    order = sorted(range(len(units)), key=lambda i: number[units[i]])
+    return REFERENCE["2.4"](values[order], [units[i] for i in order], draws, seed)
+
+
+def poisson(values, units, draws, seed):
+    """The bootstrap of streams: each unit comes as often as a Poisson number says."""
+    labels, generator = list(dict.fromkeys(units)), torch.Generator().manual_seed(seed)
+    of = torch.tensor([labels.index(unit) for unit in units])
+    times = torch.poisson(torch.ones(draws, len(labels)), generator=generator)[:, of]  # (draws, n)
+    return (times * values).sum(1) / times.sum(1)
+
+
+def by_sorted_labels(values, units, draws, seed):
+    order = sorted(range(len(units)), key=lambda i: units[i])
+    return REFERENCE["2.4"](values[order], [units[i] for i in order], draws, seed)
+
+
 def ends(values, units, draws, seed):
     return REFERENCE["2.4"](values, units, draws, seed).quantile(torch.tensor([0.025, 0.975]))
 
@@ -203,6 +265,11 @@ def score_of(margin, log_nu, outcome):
     return torch.where(outcome == 0, margin / 2, torch.where(outcome == 1, -margin / 2, log_nu))
 
 
+def clamped_in_the_gradient(margin, log_nu, outcome):
+    """Right in value; but beyond +-20 log nu gets no gradient."""
+    return REFERENCE["2.5"](margin, torch.where(log_nu.abs() > 20, log_nu.detach(), log_nu), outcome) + 0 * log_nu
+
+
 def exchanged(margin, log_nu, outcome):
     return REFERENCE["2.5"](-margin, log_nu, outcome)
 
@@ -237,6 +304,19 @@ WRONG = {
         (split_of(seeding_numpy), "random numbers that all other code shares"),
         (with_number(int), r"round\(0\.4 \* 7\) is 3, and 2 of 7"),
         (with_number(math.ceil), r"round\(0\.2 \* 7\) is 1, and 2 of 7"),
+        (by_key(lambda p: p.group), "whole sets .* are held out; asked is a split by prompt"),
+        (by_key(lambda p: p.prompt[:10]), "of six prompts that begin alike 0 are held out, not 3"),
+        (by_key(lambda p: p.prompt[:150]), "of six prompts that begin alike"),
+        (by_key(lambda p: p.prompt[-10:]), "of six prompts that end alike"),
+        (by_key(lambda p: (p.prompt[:60], p.prompt[-60:])), "of six prompts that differ in the middle"),
+        (by_key(lambda p: p.prompt.lower()), "of six prompts that differ in capitals"),
+        (by_key(lambda p: p.prompt.strip()), "of six prompts that differ in white space"),
+        (by_key(lambda p: " ".join(p.prompt.split())), "of six prompts that differ in white space"),
+        (by_key(lambda p: p.prompt.rstrip(".?!")), "of six prompts that differ in punctuation"),
+        (split_of(rotated), "couples of the 20 prompts.* a rotated list"),
+        (split_of(block), "never held out together"),
+        (split_of(every_kth), "every k-th prompt"),
+        (split_of(always_the_first), r"prompt 00 is held out in 400 of 400 seeds"),
         (split_of(last_ones), r"round\(0\.0 \* 6\) is 0, and 6 of 6"),
     ],
     "2.3": [
@@ -256,6 +336,13 @@ WRONG = {
         (means_of(lambda labels, generator: set(honest(labels, generator))), "a unit that is drawn twice counts once"),
         (means_of(lambda labels, generator: generator.choices(labels, k=4 * len(labels))), "as many units as there are rows"),
         (means_of(lambda labels, generator: generator.choices(labels, k=len(labels) // 2)), "standard deviation of"),
+        (means_of(lambda labels, generator: generator.choices(labels, k=len(labels) - 1)), "of three units a draw takes 2"),
+        (means_of(lambda labels, generator: generator.choices(labels, k=len(labels) + 1)), "of three units a draw takes 4"),
+        (poisson, "means are nan, .* as a Poisson bootstrap has"),
+        (lambda *given: poisson(*given).nan_to_num(0.5), "the number of units changes from draw to draw, as in a Poisson bootstrap"),
+        (in_the_order_of_a_set, "the order of a set is another one in each run"),
+        (lambda v, u, d, seed: REFERENCE["2.4"](v, u, d, seed).sort().values, "the means come back sorted"),
+        (lambda v, u, d, seed: -(-REFERENCE["2.4"](v, u, d, seed)).sort().values, "the means come back sorted"),
         (in_blocks, "40 units of four equal rows"),
         (lambda v, u, d, seed: REFERENCE["2.4"](v, u, 1000, seed), r"of shape \(1000,\) came back for 2000 draws"),
         (lambda v, u, d, seed: REFERENCE["2.4"](v, u, 2000, seed), r"of shape \(2000,\) came back for 200 draws"),
@@ -284,7 +371,15 @@ WRONG = {
         (without_ties, "the ties are left out"),
         (only_decided, "the ties are left out of the mean"),
         (by_hand, r"at margins of -200 .* exp overflows"),
-        (davidson_of(lambda m, nu: scores(m.clamp(-50, 50), nu)), r"at margins of -200"),
+        (davidson_of(lambda m, nu: scores(m.clamp(-50, 50), nu)), r"at margins of -200 .* a clamp stops"),
+        (davidson_of(lambda m, nu: scores(m.clamp(-200, 200), nu)), r"at a margin of -20000, .* a clamp of the margin"),
+        (davidson_of(lambda m, nu: scores(m.clamp(min=-1000), nu)), r"at a margin of -20000, .* a clamp of the margin"),
+        (davidson_of(lambda m, nu: scores(m.clamp(max=1000), nu)), r"at a margin of 20000, .* a clamp of the margin"),
+        (davidson_of(lambda m, nu: scores(m, nu.clamp(-5, 5))), r"at log nu -200 .* log nu may be any number; a clamp"),
+        (davidson_of(lambda m, nu: scores(m, nu.clamp(max=20))), r"at log nu 200 .* log nu may be any number; a clamp"),
+        (davidson_of(lambda m, nu: scores(m, nu.clamp(min=-20))), r"at log nu -200 .* log nu may be any number; a clamp"),
+        (clamped_in_the_gradient, r"at log nu -200: the number is right, but its gradient with respect to log_nu is 0\.0"),
+        (davidson_of(lambda m, nu: scores(m, nu), lambda each: each.clamp(max=190).mean()), r"at margins of -200"),
         (davidson_of(lambda m, nu: scores(m.detach(), nu)), "lost its gradient with respect to margin"),
         (davidson_of(lambda m, nu: scores(m, nu.detach())), "lost its gradient with respect to log_nu"),
         (davidson_of(lambda m, nu: scores(m / 2 + m.detach() / 2, nu)), "its gradient with respect to margin is"),
@@ -298,7 +393,11 @@ RIGHT = {
         lambda a: [(a[i], a[j]) for i in range(len(a)) for j in range(i + 1, len(a))],
         lambda a: [(better, worse) for k, worse in enumerate(a) for better in a[:k]],
     ],
-    "2.2": [split_of(with_numpy), split_of(with_torch), split_of(in_order_of_appearance)],
+    "2.2": [
+        *map(split_of, (with_numpy, with_torch, in_order_of_appearance, by_checksum)),
+        split_of(lambda pairs, share, seed: random.Random(seed).sample(prompts_of(pairs), number_of(pairs, share))),
+        by_key(lambda p: p.prompt),
+    ],
     "2.3": [
         lambda a, f: 0.5 + (a - 0.5) * (1 - 2 * f),
         lambda a, f: torch.tensor(a) + f - 2 * torch.tensor(a) * f,
@@ -307,9 +406,11 @@ RIGHT = {
         means_of(honest),
         lambda v, u, d, seed: bootstrap_means(v, u, d, seed),
         lambda v, u, d, seed: bootstrap_means(v, u, d, seed).float(),
+        by_sorted_labels,
     ],
     "2.5": [
         exponentials_of(score_of),
+        lambda m, nu, o: torch.logaddexp(torch.logaddexp(m / 2, -m / 2), nu).sub(score_of(m, nu, o)).mean(),
         lambda m, nu, o: F.nll_loss(scores(m, nu).log_softmax(1), o),
         lambda m, nu, o: -torch.distributions.Categorical(logits=scores(m, nu)).log_prob(o).mean(),
     ],

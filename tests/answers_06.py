@@ -26,6 +26,16 @@ def in_place_advantage(rewards, eps=1e-4):
     return rewards / (std(rewards) + eps)
 
 
+def zero_below(threshold):
+    """Exercise 6.1 that gives up on groups that differ by little."""
+    return lambda rewards, eps=1e-4: REFERENCE["6.1"](rewards, eps).where(std(rewards) >= threshold, 0.0)
+
+
+def without_equal_rewards(rewards, eps=1e-4):
+    """Groups that teach nothing are left out, as in DAPO: then the rows no longer belong to the prompts."""
+    return REFERENCE["6.1"](rewards, eps)[rewards.amax(1) > rewards.amin(1)]
+
+
 def behind(ids, start):
     return torch.arange(ids.shape[1]) >= start
 
@@ -150,7 +160,15 @@ WRONG = {
         (lambda r, eps=1e-4: REFERENCE["6.1"](r, 0.1), r"for \(3, 4\) others and eps 0\.5 it gave"),
         (lambda r, eps=0.1: REFERENCE["6.1"](r, eps), "its default is 1e-4"),
         (lambda r, eps=1e-4: REFERENCE["6.1"](r, eps).double(), "it returns float64 for float32 rewards"),
-        (lambda r, eps=1e-4: REFERENCE["6.1"](r, eps).clamp(-1, 1), "for three prompts with four answers"),
+        (lambda r, eps=1e-4: REFERENCE["6.1"](r, eps).clamp(-1, 1), r"right, but clamped to -1\.0 \.\.\. 1\.0"),
+        (lambda r, eps=1e-4: REFERENCE["6.1"](r, eps).clamp(-1.5, 1.5), r"31\.9, .* it gave 1\.5 and -1\.5: clamped"),
+        (lambda r, eps=1e-4: REFERENCE["6.1"](r, eps).clamp(min=-10), r"31\.9, .* it gave 31\.9 and -10\.0: clamped"),
+        (zero_below(1e-3), r"two groups whose std is 5e-04 .* without a threshold"),
+        (zero_below(2e-6), r"two groups whose std is 5e-04 .* without a threshold"),
+        (lambda r, eps=1e-4: REFERENCE["6.1"](r, eps).tanh(), "for three prompts with four answers"),
+        (lambda r, eps=1e-4: REFERENCE["6.1"](r, eps)[:1], "2 of 3 prompts are left out; each keeps its row"),
+        (without_equal_rewards, "64 of 64 prompts are left out; each keeps its row"),
+        (lambda r, eps=1e-4: REFERENCE["6.1"](r, eps)[:, 1:], r"advantages of shape \(3, 3\) came back for rewards of shape \(3, 4\)"),
     ],
     "6.2": [
         (lambda ids, start, end: ids != end, "two things: the prompt is counted .* the end mark is masked"),
@@ -190,6 +208,10 @@ WRONG = {
         (lambda new, ref, mask: (k3(new - ref.detach()) * mask).sum(-1), r"with -inf behind the end .* 0 \* inf is nan"),
         (lambda new, ref, mask: k3(new - ref.detach()).where(mask, 0.0).sum(-1), "gradient with respect to logprobs is .*nan"),
         (kl_of(lambda u: torch.exp(-u) - 1 + u), "near the reference.* torch.expm1 keeps them"),
+        (kl_of(lambda u: k3(u.clamp(-5, 5))), "far from the reference, .* it gave 142, 142, 4.01, not .* a clamp"),
+        (kl_of(lambda u: k3(u.clamp(min=-30))), "far from the reference, .* a clamp"),
+        (kl_of(lambda u: k3(u.clamp(max=20))), "far from the reference, .* a clamp"),
+        (kl_of(lambda u: k3(u).clamp(max=10)), "far from the reference, .* it gave 10, 10, 10, not"),
         (lambda new, ref, mask: k3((new - ref).where(mask, 0.0)).sum(-1), "a gradient flows into ref_logprobs too"),
         (kl_of(lambda u: k3(u).detach()), "it has lost its gradient with respect to logprobs"),
         (lambda new, ref, mask: REFERENCE["6.3"](new, ref, mask).double(), "it returns float64 for float32"),
@@ -250,6 +272,7 @@ WRONG = {
 RIGHT = {
     "6.1": [
         lambda r, eps=1e-4: group_advantages(r, eps=eps),
+        zero_below(1e-9),
         lambda r, eps=1e-4: (centred(r.double()) / (std(r.double()) + eps)).to(r.dtype),
         lambda r, eps=1e-4: torch.stack([(a := row - row[0]).sub(a.mean()) / (a.std() + eps) for row in r]),
     ],

@@ -36,9 +36,8 @@ def made():
         "tree_mask": figures.packing.tree_mask(torch.ones(6, 6).tril(), {"prompt": 2, "chosen": 2, "rejected": 2}),
         "layer_sweep": figures.layers.layer_sweep(sweep, 2),
         "cut": figures.pairs.cut({"prompt": 30, "answer": 60, "end mark": 2}, 50),
-        "leaks": figures.pairs.leaks([("a", 0.1, (0.0, 0.2), False), ("b", 0.5, (0.4, 0.6), True)]),
         "annotators": figures.pairs.annotators({"x": {name: (0.5, (0.4, 0.6)) for name in "abcde"}}),
-        "ties": figures.pairs.ties(torch.tensor([0.0, 3.0]), torch.tensor([2, 0]), 1.6, 2.0),
+        "ties": figures.pairs.ties(torch.tensor([0.0, 3.0]), torch.tensor([2, 0]), ["a", "b"], 1.6, 2.0),
         **of_best_of_n(),
         **of_policy_gradient(),
     }

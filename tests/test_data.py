@@ -1,5 +1,6 @@
 """Gates of the bundled preferences: what the files promise, checked on every row."""
 
+import itertools
 import json
 import math
 import re
@@ -17,7 +18,7 @@ from rmtutorial.data.baselines import SHORTCUTS, bag_of_words, longer_is_chosen,
 from rmtutorial.data.build import DATA, SIZES, SPLITS, build, read_sets
 from rmtutorial.data.checks import check_arithmetic, verify
 from rmtutorial.data.datasheet import render
-from rmtutorial.data.simulate import ANNOTATORS, flip_labels, simulated_votes, vote_probability
+from rmtutorial.data.simulate import ANNOTATORS, flip_labels, majority, simulated_votes, vote_probability
 from rmtutorial.encoding import encode_pairs
 from rmtutorial.intervals import wilson_interval
 from rmtutorial.preferences import load_preferences
@@ -296,6 +297,15 @@ def test_simulated_annotators_vote_as_their_formula_says():
         p = torch.tensor([vote_probability(pair, name) for pair in pairs])
         share = sum(row[f"sim_{name}"] for row in votes) / len(votes)
         assert abs(share - p.mean()) < 4 * (p * (1 - p)).sum().sqrt() / len(pairs)
+
+
+@pytest.mark.parametrize("voters", [1, 3, 5])
+def test_the_chance_of_a_majority_is_the_sum_over_all_votes_that_make_one(voters):
+    """All 2^voters lists of votes, one by one: the binomial formula adds those up that are alike."""
+    for p in (0.0, 0.4, 0.5, 0.6, 1.0):
+        lists = itertools.product((True, False), repeat=voters)
+        listed = sum(math.prod(p if vote else 1 - p for vote in votes) for votes in lists if sum(votes) > voters / 2)
+        assert majority(torch.tensor([p]), voters).item() == pytest.approx(listed, abs=1e-6)
 
 
 def test_simulated_annotators_err_independently():

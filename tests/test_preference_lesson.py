@@ -13,8 +13,11 @@ import torch
 
 from rmtutorial.audit import audit
 from rmtutorial.backbones import load_sft
+from rmtutorial.data.baselines import bag_of_words, fold_of, right
 from rmtutorial.encoding import encode
+from rmtutorial.intervals import wilson_interval
 from rmtutorial.lesson import figures, raw, recorded, ties, widgets
+from rmtutorial.lesson.leaks import set_in_training
 from rmtutorial.preferences import load_preferences, read_rows
 from rmtutorial.reward_model import RewardModel
 
@@ -167,13 +170,27 @@ def test_the_bars_of_a_cut_are_as_long_as_what_is_left(most, left, right):
     assert tuple(widths[7:12:2]) == left and tuple(widths[13:18:2]) == right
 
 
-def test_leaks_and_clean_splits_have_their_own_marks():
-    """One point a row at its accuracy, the legend names each mark once."""
-    rows = [("a", 0.1, (0.0, 0.2), False), ("b", 0.5, (0.4, 0.6), True), ("c", 0.9, (0.8, 1.0), False)]
-    ax = figures.pairs.leaks(rows)
-    points = [(line.get_xdata()[0], line.get_marker()) for line in ax.lines[1:6:2]]
-    assert points == [(0.1, "X"), (0.5, "o"), (0.9, "X")]
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["leaks", "clean split"]
+@pytest.mark.parametrize("kind", ["mirror", "edit"])
+def test_a_partner_is_in_training_where_it_lies_in_another_fold(kind):
+    """Set by set: by row in about 4 of 5 mirror sets, 1 - 1 / 5; a row without a partner never; by set never."""
+    pairs = [pair for pair in load_preferences(split="all") if pair.kind == kind]
+    for column in ("id", "prompt", "group"):
+        known, folds = set_in_training(pairs, column), [fold_of(getattr(pair, column)) for pair in pairs]
+        for i, pair in enumerate(pairs):
+            others = [fold for other, fold in zip(pairs, folds) if other.group == pair.group]
+            assert known[i].item() == any(fold != folds[i] for fold in others)
+        share = 0 if column == "group" or kind == "edit" else 0.8
+        assert known.float().mean().item() == pytest.approx(share, abs=0.04)
+
+
+def test_a_judge_that_is_always_wrong_of_a_known_partner_measures_a_tenth():
+    """Notebook 02's sum, 4 / 5 of 0 and 1 / 5 of one half: where both rows of a mirror set are tested, one is right."""
+    mirror = [pair for pair in load_preferences(split="all") if pair.kind == "mirror"]
+    verdict = right([replace(pair, group=pair.id) for pair in mirror], bag_of_words)
+    known = set_in_training(mirror, "id")
+    assert verdict[~known].mean() == 0.5 and verdict[known].mean() < 0.04
+    expected = known.float().mean() * verdict[known].mean() + 0.5 * (~known).float().mean()
+    assert verdict.mean().item() == pytest.approx(expected.item(), abs=1e-6)
 
 
 def test_annotators_stand_at_their_shares():
@@ -185,11 +202,16 @@ def test_annotators_stand_at_their_shares():
 
 
 def test_the_curves_of_davidsons_model_start_where_they_must():
-    """At strength 0: nu / (2 + nu) ties, the rest in halves; marks at the shares of the data."""
-    ax = figures.pairs.ties(torch.tensor([0.0, 0.0, 3.0, 3.0]), torch.tensor([2, 0, 0, 0]), 1.6, 2.0)
-    curves, marks = ax.lines[::2], ax.lines[1::2]
-    assert [curve.get_ydata()[0] for curve in curves] == pytest.approx([0.25, 0.25, 0.5])
-    assert [list(mark.get_ydata()) for mark in marks] == [[0.5, 1.0], [0.0, 0.0], [0.5, 0.0]]
+    """At strength 0: nu / (2 + nu) ties, the rest in halves; marks at the shares of the data, with intervals by unit."""
+    strength, outcome = torch.tensor([0.0, 0.0, 3.0, 3.0]), torch.tensor([2, 0, 0, 0])
+    ax = figures.pairs.ties(strength, outcome, [*"abcd"], 1.6, 2.0)
+    curves = [line.get_ydata() for line in ax.lines if len(line.get_ydata()) > 2]
+    assert [curve[0] for curve in curves] == pytest.approx([0.25, 0.25, 0.5])
+    marks = [line.get_ydata()[0] for line in ax.lines if len(line.get_ydata()) == 1]
+    assert marks == [0.5, 1.0, 0.0, 0.0, 0.5, 0.0]
+    intervals = [tuple(line.get_ydata()) for line in ax.lines if len(line.get_ydata()) == 2]
+    assert intervals[1] == pytest.approx(wilson_interval(1.0, 2)) and intervals[0] == (0.0, 1.0)
+    assert [text.get_text()[:6] for text in ax.get_legend().get_texts()] == ["chosen", "reject", "tie: t"]
 
 
 def test_the_cut_explorer_says_what_is_lost(tokenizer, pairs):

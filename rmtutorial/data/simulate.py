@@ -8,6 +8,7 @@ writes the simulated votes of five annotators on all training and held-out pairs
 import json
 import sys
 from dataclasses import replace
+from math import comb
 
 import torch
 
@@ -60,6 +61,11 @@ def vote_probability(pair, annotator):
 
 def agrees(answer):
     return answer.lower().startswith(("yes", "you're right", "that's right", "exactly", "right", "correct"))
+
+
+def majority(p, voters=5):
+    """P(more than half of an odd number of voters are right), each by chance of their own with probability p (B,): (B,)."""
+    return sum(comb(voters, k) * p**k * (1 - p) ** (voters - k) for k in range(voters // 2 + 1, voters + 1))
 
 
 def simulated_votes(pairs):

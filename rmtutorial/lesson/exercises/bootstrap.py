@@ -1,11 +1,17 @@
 """The bootstrap over units (exercise 2.4): the reference, and what can be wrong with it."""
 
+import itertools
+
 import torch
 
 from rmtutorial.lesson.exercises.exercise import tried
-from rmtutorial.lesson.exercises.splitting import random_states, same_states
+from rmtutorial.lesson.exercises.splitting import Salted, random_states, same_states
 
 DRAWS = 2000
+FEW = (
+    torch.tensor([0.0, 1.0, 1.0, 5.0, 5.0, 5.0, 5.0]),
+    [*"abbcccc"],
+)  # every choice of three units has a mean of its own
 
 
 def bootstrap_by_unit(values, units, draws, seed):
@@ -47,9 +53,52 @@ def bootstrap_by_unit_mistake(function):
         return "the same seed gave other draws; draw with generator=torch.Generator().manual_seed(seed)"
     if torch.equal(first, other):
         return "the seed changes nothing: seeds 1 and 2 gave the same draws"
+    if torch.equal(first, first.sort().values) or torch.equal(first, first.sort(descending=True).values):
+        return (
+            "the means come back sorted; leave them in the order in which they were drawn, so that those of two judges, "
+            "drawn by one seed, can be subtracted one from the other"
+        )
     if not same_states(state, random_states()):
         return "it seeds, or draws from, the random numbers that all other code shares; make a generator of your own"
-    return None
+    return _number_mistake(function) or _hash_mistake(function)
+
+
+def _means_of_units(number):
+    """Every mean that so many of the units of FEW can have, rounded."""
+    values, units = FEW
+    rows = [[x for x, unit in zip(values.tolist(), units) if unit == label] for label in "abc"]
+    draws = itertools.combinations_with_replacement(rows, number)
+    return {round(sum(map(sum, draw)) / sum(map(len, draw)), 4) for draw in draws}
+
+
+def _number_mistake(function):
+    """What is wrong if another number of units is drawn than there are; of few units each number has means of its own."""
+    got = {round(mean, 4) for mean in tried(function, *FEW, DRAWS, 0).tolist()}
+    if got == _means_of_units(3):  # 10 choices of 3 units; the rarest stands 74 times in 2000 draws
+        return None
+    if len(others := [number for number in (1, 2, 4, 5, 6) if got <= _means_of_units(number)]) > 0:
+        return f"of three units a draw takes {others[0]}; it takes as many as there are"
+    return (
+        f"of three units ({', '.join('abc')} with 1, 2 and 4 rows) the draws have {len(got)} different means, not the {len(_means_of_units(3))} that "
+        "three units can have: the number of units changes from draw to draw, as in a Poisson bootstrap, or not every "
+        "choice can come"
+    )
+
+
+def _hash_mistake(function):
+    values, units = cases()["40 units of four equal rows"]
+    draws = []
+    for salt in (1, 2, 3):
+        labels = [Salted(unit) for unit in units]
+        for label in labels:
+            label.salt = salt
+        draws.append(tried(function, values, labels, 50, 0))
+    if all(torch.equal(draws[0], other) for other in draws):
+        return None
+    return (
+        "the order of a set is another one in each run of Python (the hash of a text is), so tomorrow the same seed gives "
+        "other draws: number the units in their order of appearance (dict.fromkeys), or sort them"
+    )
 
 
 def _form_mistake(got, draws):
@@ -59,6 +108,8 @@ def _form_mistake(got, draws):
         return "two numbers came back, the ends of an interval; asked are all the means, (draws,)"
     if got.shape != (draws,):
         return f"a tensor of shape {tuple(got.shape)} came back for {draws} draws; one mean for each draw is (draws,)"
+    if empty := int(got.isnan().sum()):
+        return f"{empty} of {draws} means are nan, 0 / 0: draws without any unit, as a Poisson bootstrap has; each draw takes as many units as there are"
     return None
 
 

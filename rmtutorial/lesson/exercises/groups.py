@@ -2,7 +2,7 @@
 
 import torch
 
-from rmtutorial.lesson.exercises.exercise import Exercise, named, same, shown, tried
+from rmtutorial.lesson.exercises.exercise import Exercise, as_tensor, named, same, shown, tried
 from rmtutorial.lesson.exercises.tensors import dtype_mistake
 
 EXERCISES = {}
@@ -12,6 +12,8 @@ THREE = torch.tensor(  # rewards of four answers to each of three prompts; those
 )
 SQUARE = torch.tensor([[0.2, 1.4, -0.3], [5.0, 4.0, 9.0], [-2.0, -2.5, -1.0]])
 EPS = 0.1  # large, so that it matters where it stands
+CLOSE = torch.tensor([[1.0, 3.0, 2.0, 6.0], [0.5, -1.5, 0.75, 0.0]]) * torch.tensor([[2.0**-12], [2.0**-20]])
+ONE_OF_MANY = torch.stack([torch.eye(1024)[5], -torch.eye(1024)[700]])  # one answer stands out from 1,023
 
 
 def group_advantage(rewards, eps=1e-4):
@@ -22,21 +24,68 @@ def group_advantage(rewards, eps=1e-4):
 
 def group_advantage_mistake(function):
     got = tried(function, THREE, EPS)
-    if mistake := named(got, _wrong_advantages(THREE, EPS)):
+    if mistake := named(got, _wrong_advantages(THREE, EPS)) or _rows_mistake(got, THREE):
         return mistake
     if not same(got, right := group_advantage(THREE, EPS)):
+        if clamped(got := as_tensor(got), right):
+            return f"right, but clamped to {shown(got.min())} ... {shown(got.max())}; an advantage has no bounds here"
         return f"for three prompts with four answers and eps 0.1 it gave {shown(got)}, not {shown(right)}"
     for rewards, eps in ((THREE, 0.5), (THREE[:, :2], EPS), (SQUARE, EPS), (1000 * SQUARE, EPS)):
         if not same(got := tried(function, rewards, eps), right := group_advantage(rewards, eps), 1e-4):
             return f"right for eps 0.1 and (3, 4) rewards; for {tuple(rewards.shape)} others and eps {eps} it gave {shown(got)}, not {shown(right)}"
     if not same(got := tried(function, SQUARE), group_advantage(SQUARE), 1e-5):
         return f"without eps it gave {shown(got)}; its default is 1e-4"
-    return _tied_mistake(function) or dtype_mistake(function, (THREE, EPS), "rewards")
+    return (
+        _tied_mistake(function)
+        or _close_mistake(function)
+        or _clamp_mistake(function)
+        or dtype_mistake(function, (THREE, EPS), "rewards")
+    )
+
+
+def _rows_mistake(got, rewards):
+    """What is wrong with the shape: groups that are left out, say those of equal rewards."""
+    if (shape := tuple(as_tensor(got).shape)) == tuple(rewards.shape):
+        return None
+    left = len(rewards) - shape[0] if len(shape) == 2 and shape[1] == rewards.shape[1] else 0
+    if left > 0:
+        return (
+            f"{left} of {len(rewards)} prompts are left out; each keeps its row: where all rewards are equal, of zeros"
+        )
+    return f"advantages of shape {shape} came back for rewards of shape {tuple(rewards.shape)}; each answer has one"
+
+
+def clamped(got, right):
+    """Whether these are the right numbers, held within bounds."""
+    low, high = got.min(), got.max()
+    return low < high and same(got, right.clamp(low, high))
+
+
+def _close_mistake(function):
+    for eps in (1e-4, 1e-6):
+        if not same(got := tried(function, CLOSE, eps), right := group_advantage(CLOSE, eps), 1e-5):
+            return (
+                f"right for rewards that lie apart; for two groups whose std is {CLOSE[0].std():.0e} and {CLOSE[1].std():.0e}, with eps "
+                f"{eps}, it gave {shown(got)}, not {shown(right)}: eps alone holds such groups down, without a threshold"
+            )
+    return None
+
+
+def _clamp_mistake(function):
+    if same(got := tried(function, ONE_OF_MANY), right := group_advantage(ONE_OF_MANY), 1e-3):
+        return None
+    (got, other), (right, _) = [(x.max().item(), x.min().item()) for x in (as_tensor(got), right)]
+    return (
+        f"the only good answer of 1,024 has the advantage {right:.1f}, the only bad one {-right:.1f}; it gave {got:.1f} and {other:.1f}: "
+        "clamped, though an advantage has no bounds here"
+    )
 
 
 def _tied_mistake(function):
     level = torch.linspace(100, 1000, 64)[:, None]
-    got = tried(function, level.expand(64, 7).contiguous())
+    got = tried(function, rewards := level.expand(64, 7).contiguous())
+    if mistake := _rows_mistake(got, rewards):
+        return mistake
     if same(got, torch.zeros(64, 7)):
         return None
     return (

@@ -34,6 +34,7 @@ def kl_of_answers_mistake(function):
     return (
         _behind_the_end(function, (LOGPROBS, REFERENCE, MASK), kl_of_answers(LOGPROBS, REFERENCE, MASK))
         or _near_mistake(function)
+        or _far_mistake(function)
         or _kl_gradient_mistake(function)
         or dtype_mistake(function, (LOGPROBS, REFERENCE, MASK), "log-probabilities")
     )
@@ -87,6 +88,19 @@ def _near_mistake(function):
     return (
         f"near the reference, at log-ratios of -+2^-12, it gave {float(got):.2g}, not {step**2:.2g}: e^x - 1 loses its "
         "digits there; torch.expm1 keeps them"
+    )
+
+
+def _far_mistake(function):
+    far = torch.tensor([[[-80.0], [-20.0], [80.0]]])  # log-ratios of three answers of one token; e^80 fits float32
+    reference, mask = torch.zeros(1, 3, 1), torch.ones(1, 3, 1, dtype=torch.bool)
+    got, right = tried(function, far, reference, mask), kl_of_answers(far, reference, mask)
+    if same(got, right):
+        return None
+    numbers = ", ".join(f"{value:.3g}" for value in as_tensor(got).flatten().tolist())
+    return (
+        f"far from the reference, at log-ratios of -80, -20 and 80, it gave {numbers}, not {', '.join(f'{x:.3g}' for x in right.flatten().tolist())}: a clamp of the "
+        "log-ratio or of k3 takes the pull back away where it is needed most"
     )
 
 

@@ -9,6 +9,12 @@ from rmtutorial.lesson.exercises.tensors import dtype_mistake, gradient_mistake
 FOUR = torch.tensor([1.5, -0.6, 0.4, 2.0]), torch.tensor(0.3), torch.tensor([0, 1, 2, 1])
 FIVE = torch.tensor([-2.2, 0.9, 0.0, 3.1, -0.7]), torch.tensor(-1.1), torch.tensor([2, 2, 0, 0, 1])
 FAR = torch.tensor([-200.0, -200.0, -200.0, 200.0, 200.0]), torch.tensor(0.0), torch.tensor([0, 1, 2, 2, 1])
+FARTHER = 20_000.0  # no clamp that could matter lets it through
+RARE = (
+    torch.tensor([1.0, 1.0, 1.0]),
+    (-200.0, 200.0),
+    torch.tensor([2, 0, 1]),
+)  # margins, two values of log nu, outcomes
 
 
 def davidson_loss(margin, log_nu, outcome):
@@ -34,9 +40,33 @@ def davidson_loss_mistake(function):
     if not same(torch.stack([x.detach() for x in far]), [200.0, 0.0, 100.0, 100.0, 200.0], 1e-3):
         return (
             f"at margins of -200 (first, second, tie) and 200 (tie, second) it gave {[round(float(x), 2) for x in far]}, "
-            "not 200, 0, 100, 100, 200: exp overflows; F.cross_entropy, log_softmax and logsumexp do not"
+            "not 200, 0, 100, 100, 200: exp overflows, and a clamp stops the worst pairs from learning; F.cross_entropy, "
+            "log_softmax and logsumexp need none"
         )
-    return _gradients(function, FOUR) or _gradients(function, FIVE) or dtype_mistake(function, FOUR, "margins")
+    return (
+        _clamp_mistake(function)
+        or _gradients(function, FOUR)
+        or _gradients(function, FIVE)
+        or dtype_mistake(function, FOUR, "margins")
+    )
+
+
+def _clamp_mistake(function):
+    """What is wrong if margin or log nu is held within bounds: value and gradient beyond them."""
+    for log_nu in RARE[1]:
+        case = RARE[0], torch.tensor(log_nu), RARE[2]
+        if not same(got := tried(function, *case), right := davidson_loss(*case), 1e-3):
+            return (
+                f"at log nu {log_nu:.0f} with the outcomes tie, first, second it gave {shown(got)}, not {shown(right)}: log nu may "
+                "be any number; a clamp stops it from learning how rare, or common, ties are"
+            )
+        if mistake := _gradients(function, case):
+            return f"at log nu {log_nu:.0f}: {mistake}"
+    for sign in (-1, 1):
+        case = torch.tensor([sign * FARTHER]), torch.tensor(0.0), torch.tensor([(sign + 1) // 2])
+        if not same(got := tried(function, *case), FARTHER, 1.0):
+            return f"at a margin of {case[0].item():.0f}, against the outcome, it gave {shown(got)}, not {FARTHER:.0f}: a clamp of the margin stops the worst pairs from learning"
+    return _gradients(function, FAR)
 
 
 def _gradients(function, case):

@@ -44,7 +44,8 @@ def pipeline(parts, lit=None, pooling="mean"):
             )
         here = {"weight": "bold"} if name == lit else {"color": "black" if name in parts else GRAY}
         title = {"text": "prompt and answers"}.get(name, name)
-        ax.text((left + right) / 2, 383, title, ha="center", va="center", fontsize=10, **here)
+        size = 9 if name == "text" else 10  # bold, its title would be wider than its column
+        ax.text((left + right) / 2, 383, title, ha="center", va="center", fontsize=size, **here)
         if name in parts:
             DRAW[name](ax, parts | {"rows": _pooled_rows(parts, pooling)})
         else:
