@@ -106,6 +106,16 @@ def test_what_a_way_costs_is_counted_from_its_recipe(folder, pool):
     assert (other["seeds"], other["answers"], other["minutes"]) == (3, 48, 11)
 
 
+def test_a_gain_over_others_is_prompt_by_prompt(folder, pool):
+    """The mean of differences is the difference of means; over itself a kind gains exactly nothing."""
+    some, others = grpo_runs.runs("no KL term"), grpo_runs.ways()["DPO, best against worst of 8"]
+    unit = grpo_runs.units(pool, some)
+    mean, low, high = grpo_runs.gain_over(some, others, "words", unit)
+    apart = [grpo_runs.at_the_end(runs, unit)["words"] for runs in (some, others)]
+    assert mean == pytest.approx(apart[0] - apart[1]) and low < mean < high
+    assert grpo_runs.gain_over(some, some, "words", unit) == (0, 0, 0)
+
+
 def test_policies_on_the_pool_stand_on_the_same_axis(pool):
     """KL of the policy that the reward makes; the gain of each judge, by best_of_n and by the weights themselves."""
     best = grpo_runs.pool_frontier(best_of_n_frontier, pool, [1, 4])

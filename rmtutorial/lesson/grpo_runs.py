@@ -11,7 +11,7 @@ from statistics import median
 
 import torch
 
-from rmtutorial.best_of_n import within_prompt_spread
+from rmtutorial.best_of_n import mean_with_interval, within_prompt_spread
 from rmtutorial.history import History
 from rmtutorial.lesson import recorded
 
@@ -98,6 +98,15 @@ def at_the_end(some, unit):
         "kl": over_steps(some, "kl")[:, -1].mean().item(),
     }
     return found | {judge: gains(some, judge, unit)[:, -1].mean().item() for judge in unit}
+
+
+def gain_over(some, others, judge, unit):
+    """(mean, low, high): what runs gain by a judge, when they are over, above what others gain; 95 % interval over prompts.
+
+    Prompt by prompt, each the mean over the seeds of its kind.
+    """
+    gain = gains(some, judge, unit)[:, -1].mean(dim=0) - gains(others, judge, unit)[:, -1].mean(dim=0)  # (P,)
+    return tuple(x.item() for x in mean_with_interval(gain[:, None]))
 
 
 def _answers(about):
