@@ -10,7 +10,7 @@ from rmtutorial.lesson import figures, widgets
 from rmtutorial.lesson.figures.pipeline import PARTS
 from rmtutorial.lesson.figures.steps import mirror_margins
 from rmtutorial.lesson.parts import gradient_norm, parts_before_head, parts_of, parts_of_rewards
-from rmtutorial.lesson.steps import Steps
+from rmtutorial.lesson.steps import Steps, margins
 from rmtutorial.losses import bradley_terry_loss
 from rmtutorial.preferences import load_preferences
 from rmtutorial.reward_model import RewardModel
@@ -234,3 +234,10 @@ def test_edit_and_mirror_rows_stand_apart_with_their_intervals(rm):
     squares = ax.figure.axes[1].lines[1].get_xydata()
     assert torch.allclose(torch.tensor(squares).float(), margins)
     assert margins[0].tolist() == pytest.approx(reports["mirror"].margins[:2].tolist())
+
+
+def test_margins_are_chosen_less_rejected():
+    """Whatever takes a prompt and an answer is a model: here the length of the answer is its reward."""
+    pairs = load_preferences()[:3]
+    found = margins(lambda prompt, answer: torch.tensor(float(len(answer))), pairs)
+    assert found == [len(pair.chosen) - len(pair.rejected) for pair in pairs]

@@ -33,3 +33,9 @@ class Steps:
             for p, value in zip(self.weights, now):
                 p.copy_(value)
         return results
+
+
+@torch.no_grad()
+def margins(model, pairs):
+    """r(chosen) - r(rejected) of each pair, floats in logits, by a model that takes a prompt and an answer."""
+    return [(model(p.prompt, p.chosen) - model(p.prompt, p.rejected)).item() for p in pairs]
