@@ -75,10 +75,10 @@ def test_all_losses_and_depths_have_three_seeds(bench):
 
 
 def test_the_target_is_recorded_in_parts_that_are_kept(bench, tmp_path, monkeypatch):
-    """Whether an answer passes is decided here by its length's parity, so that both kinds occur in random text."""
+    """Whether an answer passes is decided here by its tokens' parity, so that both kinds occur in random text."""
     import dpo_target
 
-    monkeypatch.setattr(dpo_target.target, "passed", lambda samples, tokenizer: samples.lengths % 2 == 0)
+    monkeypatch.setattr(dpo_target.target, "passed", lambda samples, tokenizer: samples.ids.sum(-1) % 2 == 0)
     world = dpo_target.World(
         load=lambda: tiny_sft("llama"), reward=lambda: RewardModel.from_sft(*tiny_sft("llama"), layers=2),
         train=["Who sat?", "Where?", "Is it blue?"], judged=["Why?", "See the mat?"], prompts=3, group=4, top=2, folder=tmp_path,

@@ -43,7 +43,10 @@ def train_policy(policy, encoded, config, loss, groups=None, cache=None):
         pairs [chosen, rejected] of Encoded answers; config, TrainConfig; loss, as in FAMILY; groups, n labels
         (`intervals.units`): rows of one stay in one batch; cache, a FeatureCache to share between runs.
     Returns: a list of {"step", "loss", "grad_norm"}.
+    Raises: ValueError for no pairs; FloatingPointError for a loss or gradient that is not finite.
     """
+    if not encoded:
+        raise ValueError("no pairs to train on: the list is empty")
     cache = (FeatureCache() if cache is None else cache).belongs_to(policy)
     batches, optimizer = batch_order(len(encoded), config, groups), adamw(policy, config)
     schedule, steps = lr_schedule(optimizer, config, len(batches)), []

@@ -67,7 +67,13 @@ def family(table):
         middle = table[name]
         ends = [(middle - table[f"{name} low"]).tolist(), (table[f"{name} high"] - middle).tolist()]
         axes[at].errorbar(
-            middle.tolist(), [row + lift for row in rows], xerr=ends, fmt=marker, color=color, capsize=3, label=f"{name} answers"
+            middle.tolist(),
+            [row + lift for row in rows],
+            xerr=ends,
+            fmt=marker,
+            color=color,
+            capsize=3,
+            label=f"{name} answers",
         )
     axes[0].axvline(0, color="black", linestyle=":")
     axes[1].axvline(0.5, color="black", linestyle=":")
