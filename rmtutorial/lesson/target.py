@@ -1,14 +1,17 @@
 """A target that a machine can check, so that one sees DPO do something: one short sentence, and an end.
 
-The prompts are the bundled ones with an instruction behind them. Letters: P prompts, G answers to each.
+The prompts are the bundled ones with an instruction behind them. Recorded by tests/bench/dpo_target.py.
+Letters: S seeds, P prompts, G answers to each.
 """
 
 import json
 
 import torch
 
+from rmtutorial.best_of_n import best_of_n
 from rmtutorial.data.checks import verify
 from rmtutorial.intervals import accuracy_interval
+from rmtutorial.lesson.dpo_runs import by_prompt, or_missing
 from rmtutorial.preferences import BUNDLED
 
 INSTRUCTION = "Answer in one sentence of at most 15 words."
@@ -52,3 +55,28 @@ def pass_rate(ok):
     """(rate, low, high) of (P, G), 95 % by a bootstrap over prompts: the answers to one prompt are alike."""
     of = ok.double().mean(dim=1)  # (P,)
     return (of.mean().item(), *accuracy_interval(of, range(len(of))))
+
+
+def recorded_rates(n=4):
+    """{label: (rate, low, high)}: answers that pass the check before, after DPO, and as the best of n by a reward model."""
+    found = or_missing("dpo target", "dpo_target")
+    before = torch.tensor(found["passed"]).double()  # (P, G)
+    after = torch.stack([torch.tensor(run["dpo"]["passed"]) for run in found["runs"]]).double()  # (S, P, G)
+    told = torch.stack(
+        [best_of_n(torch.tensor(run["rm"]["scores"]), before, [n])[:, 0] for run in found["runs"]]
+    )  # (S, P)
+    return {
+        "as it is": by_prompt(before.mean(dim=1)),
+        "DPO on own answers": by_prompt(after.mean(dim=(0, 2))),
+        f"best of {n}, reward model of the same pairs": by_prompt(told.mean(dim=0)),
+        f"best of {n}, reward model of notebook 03": by_prompt(
+            best_of_n(torch.tensor(found["reward"]), before, [n])[:, 0]
+        ),
+    }
+
+
+def recorded_gain():
+    """(gain, low, high) in pass rate of DPO over the untrained model, prompt by prompt, mean over seeds."""
+    found = or_missing("dpo target", "dpo_target")
+    after = torch.stack([torch.tensor(run["dpo"]["passed"]) for run in found["runs"]]).double().mean(dim=(0, 2))
+    return by_prompt(after - torch.tensor(found["passed"]).double().mean(dim=1))
