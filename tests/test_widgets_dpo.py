@@ -2,7 +2,6 @@
 
 import copy
 
-import pandas
 import pytest
 import torch
 
@@ -83,17 +82,10 @@ def test_the_heat_map_has_its_values_in_it_and_leaves_zeros_empty():
     assert texts(ax).count("1.00") == 15 and "chosen" not in texts(ax) and "rejected" in texts(ax)
 
 
-def test_the_scatter_has_one_dot_a_pair_and_the_bars_their_numbers():
-    """Groups by marker; means and intervals at their place; a rate beside its marker."""
+def test_the_scatter_has_one_dot_a_pair_and_a_rate_its_number():
+    """Groups by marker, chosen over rejected; a rate stands beside its marker."""
     change = torch.tensor([[1.0, -1.0], [-2.0, -3.0], [0.0, 2.0]])
     ax = figures.dpo.displacement(change, {"edit": torch.tensor([0, 2]), "mirror": torch.tensor([1])})
     drawn = {line.get_label(): line.get_xydata().tolist() for line in ax.lines}
     assert drawn["edit"] == [[-1, 1], [2, 0]] and drawn["mirror"] == [[-3, -2]]
     assert texts(figures.dpo.pass_rates({"before": (0.25, 0.2, 0.3), "after": (0.5, 0.4, 0.6)})) == ["0.25", "0.50"]
-    columns = {
-        f"{name}{end}": [0.5 + shift]
-        for name in ("chosen", "rejected", "right")
-        for end, shift in (("", 0), (" low", -0.1), (" high", 0.1))
-    }
-    ax = figures.dpo.family(pandas.DataFrame(columns, index=["DPO"]))
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["DPO"]

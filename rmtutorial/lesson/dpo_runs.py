@@ -8,9 +8,15 @@ import torch
 from rmtutorial.intervals import grouped_interval, units
 from rmtutorial.lesson import recorded
 from rmtutorial.lesson.family import BETA, FAMILY
+from rmtutorial.preferences import load_preferences
 
 SEEDS = (0, 1, 2)
 BETAS = {0.03: "beta 0.03", BETA: "DPO", 0.3: "beta 0.3", 1.0: "beta 1.0"}  # beta -> how its runs are called
+
+
+def live_rows(train=120, every=5):
+    """The rows of the small run that a reader watches: the first of `train`, and every fifth of those judged."""
+    return load_preferences(size=train), recorded.judged_rows()[::every]
 
 
 def runs(name):

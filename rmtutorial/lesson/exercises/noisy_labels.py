@@ -10,7 +10,7 @@ MARGINS = torch.tensor([2.0, -1.0, 0.5])
 
 
 def robust_loss(margins, flipped):
-    """rDPO's loss of margins m (B,), a scalar tensor: ((1 - e) l(m) - e l(-m)) / (1 - 2 e), e the share of wrong labels."""
+    """rDPO's loss of margins m (B,): mean ((1 - e) l(m) - e l(-m)) / (1 - 2 e), e = flipped."""
     right, wrong = F.softplus(-margins), F.softplus(margins)  # l(m) and l(-m)
     return (((1 - flipped) * right - flipped * wrong) / (1 - 2 * flipped)).mean()
 

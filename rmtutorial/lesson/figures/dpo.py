@@ -55,35 +55,6 @@ def displacement(change, groups):
     return ax
 
 
-def family(table):
-    """Mean change of log pi of chosen and rejected answers under each loss, with 95 % intervals; right, the accuracy.
-
-    Args: table, pandas, a row a loss: for "chosen", "rejected" and "right" the mean, and "... low" and "... high".
-    """
-    axes = plt.subplots(1, 2, figsize=(10, 0.45 * len(table) + 1.5), width_ratios=(3, 2), sharey=True)[1]
-    rows = range(len(table))
-    looks = (("chosen", "o", CHOSEN, -0.12, 0), ("rejected", "s", REJECTED, 0.12, 0), ("right", "D", "black", 0, 1))
-    for name, marker, color, lift, at in looks:
-        middle = table[name]
-        ends = [(middle - table[f"{name} low"]).tolist(), (table[f"{name} high"] - middle).tolist()]
-        axes[at].errorbar(
-            middle.tolist(),
-            [row + lift for row in rows],
-            xerr=ends,
-            fmt=marker,
-            color=color,
-            capsize=3,
-            label=f"{name} answers",
-        )
-    axes[0].axvline(0, color="black", linestyle=":")
-    axes[1].axvline(0.5, color="black", linestyle=":")
-    axes[0].set_yticks(rows, table.index)
-    axes[0].set(xlabel=r"change of $\log\pi$ (nats)", ylim=(len(table) - 0.5, -0.5))
-    axes[1].set(xlabel="pairs ranked right (0.5: chance)")
-    axes[0].legend(frameon=False, fontsize=10, loc="best")
-    return axes[0]
-
-
 def pass_rates(rates):
     """Share of answers that pass a machine's check, {label: (rate, low, high)}: a marker with its 95 % interval a row."""
     ax = plt.subplots(figsize=(8, 0.42 * len(rates) + 1.1))[1]
