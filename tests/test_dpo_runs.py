@@ -103,7 +103,7 @@ def test_the_target_puts_dpo_and_best_of_n_on_one_axis(folder):
     assert rates["as it is"][0] == pytest.approx(passed.double().mean().item())
     assert rates["DPO on own answers"][0] == pytest.approx(after.double().mean().item())
     told = torch.stack([best_of_n(torch.tensor(s), passed[0].double(), [4]) for s in scores[:3]]).mean().item()
-    assert rates["best of 4, reward model of the same pairs"][0] == pytest.approx(told)
+    assert rates["best of 4, RM of the same pairs"][0] == pytest.approx(told)
     assert target.recorded_gain()[0] == pytest.approx(after.double().mean().item() - passed.double().mean().item())
 
 

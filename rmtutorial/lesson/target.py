@@ -68,10 +68,8 @@ def recorded_rates(n=4):
     return {
         "as it is": by_prompt(before.mean(dim=1)),
         "DPO on own answers": by_prompt(after.mean(dim=(0, 2))),
-        f"best of {n}, reward model of the same pairs": by_prompt(told.mean(dim=0)),
-        f"best of {n}, reward model of notebook 03": by_prompt(
-            best_of_n(torch.tensor(found["reward"]), before, [n])[:, 0]
-        ),
+        f"best of {n}, RM of the same pairs": by_prompt(told.mean(dim=0)),
+        f"best of {n}, RM of notebook 03": by_prompt(best_of_n(torch.tensor(found["reward"]), before, [n])[:, 0]),
     }
 
 

@@ -5,7 +5,7 @@ import math
 import matplotlib.pyplot as plt
 import torch
 
-from rmtutorial.lesson.session import CHOSEN, REJECTED
+from rmtutorial.lesson.session import CHOSEN, OKABE_ITO, REJECTED
 
 
 def token_gradients(rows, tokens, starts, last=15):
@@ -43,7 +43,7 @@ def displacement(change, groups):
     ax.plot(ends, ends, "--", color="dimgray", linewidth=1, label="both alike: margin 0")
     for zero in (ax.axhline, ax.axvline):
         zero(0, color="black", linestyle=":", linewidth=1)
-    for (name, some), marker, color in zip(groups.items(), "ox^", (CHOSEN, REJECTED, "black")):
+    for (name, some), marker, color in zip(groups.items(), "ox^", ("black", OKABE_ITO[2], OKABE_ITO[3])):
         ax.plot(change[some, 1], change[some, 0], marker, color=color, markersize=4, alpha=0.7, label=name)
     ax.set(
         xlim=ends,
