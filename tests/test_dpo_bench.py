@@ -7,6 +7,7 @@ import torch
 
 from conftest import tiny_sft
 from rmtutorial.lesson import recorded
+from rmtutorial.lesson.dpo_runs import cost_table
 from rmtutorial.lesson.family import FAMILY
 from rmtutorial.reward_model import RewardModel
 
@@ -52,6 +53,9 @@ def test_a_run_is_recorded_once_and_read_back(runs, tmp_path, monkeypatch, capsy
     assert torch.tensor(run["change"]).shape == torch.tensor(before["logprobs"]).shape == (6, 2)
     assert len(run["kl"]) == len(run["nats"]) == len(before["nats"]) == 2
     assert recorded.load("pairs RM 30 seed 0")["steps"][0]["loss"] == pytest.approx(0.6931, abs=1e-3)
+    cost = cost_table()
+    assert list(cost.columns) == ["RM 16", "RM 30", "DPO 30"] and cost.columns.name == f"recorded {run['recorded']}"
+    assert (cost.loc["logits (MiB)"] > 0).tolist() == [False, False, True] == (cost.loc["reference (MiB)"] > 0).tolist()
 
 
 def test_every_run_starts_from_the_untrained_model(runs, tmp_path):

@@ -162,12 +162,14 @@ def untrained():
 
 
 def cost_table():
-    """Forwards and seconds a pair, and what a batch keeps in memory (MiB): three columns, as they were recorded."""
+    """Forwards and seconds a pair, and what one batch keeps in memory (MiB): a column a model, as it was recorded."""
     import pandas
 
-    found = or_missing("pairs cost", "dpo_runs")["models"]
-    columns = {name: {"forwards a pair": m["forwards"], "seconds a pair": m["seconds"], **{f"{k} (MiB)": v for k, v in m["memory"].items()}} for name, m in found.items()}  # fmt: skip
-    return pandas.DataFrame(columns)
+    found, columns = or_missing("pairs cost", "dpo_runs"), {}
+    for name, model in found["models"].items():
+        memory = {f"{what} (MiB)": mib for what, mib in model["memory"].items()}
+        columns[name] = {"forwards a pair": model["forwards"], "seconds a pair": model["seconds"], **memory}
+    return pandas.DataFrame(columns).rename_axis(f"recorded {found['recorded']}", axis="columns")
 
 
 def or_missing(name, script):
