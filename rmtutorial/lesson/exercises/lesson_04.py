@@ -1,8 +1,11 @@
-"""Exercises of notebook 04: DPO's loss, which parts a gradient reaches, the log-probability of an answer."""
+"""Exercises of notebook 04: DPO's loss, which parts a gradient reaches, the log-probability of an answer; optimum.py and
+noisy_labels.py have the others.
+"""
 
 import torch
 import torch.nn.functional as F
 
+from rmtutorial.lesson.exercises import noisy_labels, optimum
 from rmtutorial.lesson.exercises.exercise import Exercise, Wrong, named, same, shown, tried
 from rmtutorial.lesson.exercises.tensors import FAR, dtype_mistake, far_out_mistake, gradient_mistake
 from rmtutorial.losses import bradley_terry_loss
@@ -77,7 +80,7 @@ def _dpo_gradient_mistake(function, logprobs, beta=0.5):
     return gradient_mistake(function, (*logprobs, beta), {"policy_chosen": -push, "policy_rejected": push})
 
 
-EXERCISES["4.1"] = Exercise(
+EXERCISES["4.2"] = Exercise(
     my_dpo,
     hints=(
         "The implicit reward is beta * (policy - reference).",
@@ -130,7 +133,7 @@ def _both_answers(function):
     return [set(tried(function, loss)) for loss in answers]  # asked again: `tried` knows a stub
 
 
-EXERCISES["4.2"] = Exercise(
+EXERCISES["4.3"] = Exercise(
     parts_reached,
     hints=(
         "Follow the loss backwards: through which matrices did its numbers come?",
@@ -178,8 +181,11 @@ def _wrong_sums(logprobs, prompt_length):
     ]  # fmt: skip
 
 
-EXERCISES["4.3"] = Exercise(
+EXERCISES["4.5"] = Exercise(
     answer_logprob,
     hints=("Entry t is about token t + 1.", "The first answer token stands at place prompt_length."),
     mistake=answer_logprob_mistake,
 )
+
+EXERCISES |= optimum.EXERCISES | noisy_labels.EXERCISES
+EXERCISES = {key: EXERCISES[key] for key in sorted(EXERCISES)}
