@@ -1,7 +1,10 @@
 """Does a score belong to its text alone? Batches, padding on both sides, much padding, and what stands under the mask."""
 
+import torch
+
 from rmtutorial.encoding import Encoded
 from rmtutorial.examine_findings import finding
+from rmtutorial.refusals import rope_limit
 
 NO_PAD = "The config has no pad_token_id: transformers refuses batches."
 LEFT = "huggingface/transformers#24265, huggingface/transformers PR#35911, huggingface/peft#3620"
@@ -67,8 +70,10 @@ def padded_far(rm, rows):
     if rm.pad is None:
         return finding("padded far", "skipped", NO_PAD, guards, "See `batch`.")
     texts, side = _texts(rm, rows)[:2], rm.tokenizer.padding_side
-    length = min(rm.max_length, MUCH)
+    length = min(rm.max_length, max(MUCH, (rope_limit(rm.config) or 0) + 8))
     near = rm.padded(texts, side, len(texts[-1].ids) + 1)
+    if _moved(rm, texts, near) > 0.01:
+        return finding("padded far", "skipped", f"Any padding on the {side} moves scores.", guards, f"See `padded {side}`.")
     moved = ((rm.padded(texts, side, length) - near).abs().max() / rm.scale).item()
     said = f"Padded to {length} tokens instead of {len(texts[-1].ids) + 1}, scores move by {moved:.1%} of a margin at most."
     do = "Its positions depend on the longest text of the batch (rope_type dynamic or longrope): score texts one at a time, or below that length."
@@ -81,10 +86,10 @@ def under_mask(rm, rows):
     if rm.pad is None:
         return finding("under mask", "skipped", NO_PAD, guards, "See `batch`.")
     texts = _texts(rm, rows)
-    length, other = len(texts[-1].ids) + 4, texts[0].ids[texts[0].start]
-    pads, words = (rm.padded(texts, "left", length, pad) for pad in (rm.pad, other))
+    word = texts[0].ids[texts[0].start]
+    pads, words = (torch.cat([rm.forward([text], before=4, pad=pad) for text in texts]) for pad in (rm.pad, word))
     moved = ((pads - words).abs().max() / rm.scale).item()
-    said = f"A word under mask 0 in place of the pad token moves scores by {moved:.1%} of a margin at most."
+    said = f"Four words under mask 0 in place of pad tokens move scores by {moved:.1%} of a margin at most."
     do = "The model makes a mask of its own from the ids: pass it no id but its pad token under mask 0."
     return finding("under mask", "ok" if moved <= 0.01 else "fail", said, guards, do)
 

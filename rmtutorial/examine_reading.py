@@ -13,16 +13,15 @@ def position(rm, rows):
     guards = "huggingface/trl PR#6952, huggingface/transformers#35352, EleutherAI/gpt-neox PR#1285"
     text = min(rm.encode_pairs(rows.easy), key=lambda text: len(text.ids))
     moves, tail = _moves(rm, text), len(rm.tail())
-    answer = moves[text.start : len(moves) - tail]
-    blind = [rm.tokenizer.decode([text.ids[text.start + i]]) for i, moved in enumerate(answer) if not moved]
     last = max((i for i, moved in enumerate(moves) if moved), default=-1)
+    end = len(moves) - tail - 1  # of the answer's own words
     said = (
-        f"{sum(moves)} of {len(moves)} tokens move the score, {sum(answer)} of the answer's {len(answer)}; the last one that "
+        f"{sum(moves)} of {len(moves)} tokens move the score, {sum(moves[text.start :])} of them behind the prompt; the last that "
         f"does is {rm.tokenizer.decode([text.ids[last]])!r}, {len(moves) - 1 - last} before the end."
     )
-    if blind:
+    if last < end:
         do = "The score is read from a token before the end of the answer: from the first end mark, off by one, or from the prompt."
-        said += f" Not read: {' '.join(map(repr, blind[-5:]))}."
+        said += f" Not read: {rm.tokenizer.decode(text.ids[last + 1 : end + 1])!r}."
         return finding("position", "fail", said, guards, do)
     ends = [i for i in text.ids[len(text.ids) - tail :] if i == rm.pad]
     if ends and text.ids[-1] == rm.pad:
@@ -57,9 +56,9 @@ def prompt(rm, rows):
     )
     if together.abs().max() <= 0.01 * rm.scale:
         do = "The prompt does not reach the score: look for a cut, a mask over the prompt, or answers that are scored alone."
-        return finding("prompt", "fail", f"Other prompts change no margin. {said}", guards, do)
+        return finding("prompt", "fail", f"Another prompt changes no margin. {said}", guards, do)
     do = "It judges answers mostly by themselves: add pairs of which each answer is right for one of two prompts."
-    return finding("prompt", "ok" if low > 0.5 else "warn", said, guards, do)
+    return finding("prompt", "warn" if low <= 0.5 <= high else "ok", said, guards, do)  # the wrong way: see `sign`
 
 
 def _share(right, low, high):

@@ -55,7 +55,8 @@ class Subject:
 
     def encode_pairs(self, pairs):
         """[chosen, rejected] of every PreferencePair, one behind the other: 2 N texts."""
-        return [text for pair in pairs for text in self.encode(pair.prompt, [pair.chosen, pair.rejected])]
+        both = self.encoder.encode_rows([(pair.prompt, [pair.chosen, pair.rejected]) for pair in pairs])
+        return [text for texts in both for text in texts]
 
     def tail(self):
         """The ids that the chat template writes behind every answer; [] where it writes none."""
