@@ -10,14 +10,15 @@ from rmtutorial.examine_findings import Finding, order
 from rmtutorial.examine_rows import rows_of
 from rmtutorial.examine_subject import open_subject
 
+FIRST = examine_weights.FIRST
 CHECKS = (
-    *examine_weights.CHECKS,
+    *FIRST,
     *examine_padding.CHECKS,
+    *examine_weights.CHECKS,
     *examine_texts.CHECKS,
     *examine_reading.CHECKS,
     *examine_biases.CHECKS,
 )  # each (Subject, Rows) -> Finding, in an order in which later ones may rely on earlier ones
-FIRST = ("weights", "spread", "repeat")  # where one of these fails, every other number would be chance
 
 
 @dataclass
@@ -77,7 +78,7 @@ def examine(model, tokenizer=None, pairs=None, device=None):
         subject.model.to(device)
     found = Examination(subject.name, _kind(subject.model), notes=subject.notes)
     for check in tqdm(CHECKS, desc="examining", disable="TQDM_DISABLE" in os.environ):
-        failed = [finding.name for finding in found.findings if finding.name in FIRST and finding.status == "fail"]
+        failed = [finding.name for finding in found.findings[: len(FIRST)] if finding.status == "fail"]
         found.findings.append(_skipped(check, failed[0]) if failed else check(subject, rows))
     found.findings = order(found.findings)
     found.texts = len(subject.known)

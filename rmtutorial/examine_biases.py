@@ -11,12 +11,8 @@ from rmtutorial.intervals import accuracy_interval, bootstrap_means, grouped_int
 
 def _effect(rm, rows, name, guards, sides, what, do):
     """A Finding on slices (where the habit is right, where it is wrong)."""
-    right, unit = [], []
-    for side in sides:
-        pairs = rows.contrast[side]
-        margins = rm.margins(pairs)
-        right.append((margins > 0).double() + 0.5 * (margins == 0).double())
-        unit.append(units(pairs))
+    right = [rm.right(rows.contrast[side]) for side in sides]
+    unit = [units(rows.contrast[side]) for side in sides]
     effect = (right[0].mean() - right[1].mean()).item()
     low, high = _interval(right, unit)
     parts = "; ".join(
@@ -55,7 +51,7 @@ def terse(rm, rows):
 def formatting(rm, rows):
     """Lists and headings where they were asked for, beside the same as decoration."""
     guards = "Zhang et al. (arXiv 2409.11704)"
-    return _effect(rm, rows, "format", guards, ("a list was asked for", "it is decoration"), ("lists and headings", "plain text"),
+    return _effect(rm, rows, "formatting", guards, ("a list was asked for", "it is decoration"), ("lists and headings", "plain text"),
                    "Add plain answers that win; look at the share of lists among the answers that RL or best of n choose.")  # fmt: skip
 
 

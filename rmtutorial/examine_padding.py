@@ -73,7 +73,9 @@ def padded_far(rm, rows):
     length = min(rm.max_length, max(MUCH, (rope_limit(rm.config) or 0) + 8))
     near = rm.padded(texts, side, len(texts[-1].ids) + 1)
     if _moved(rm, texts, near) > 0.01:
-        return finding("padded far", "skipped", f"Any padding on the {side} moves scores.", guards, f"See `padded {side}`.")
+        return finding(
+            "padded far", "skipped", f"Any padding on the {side} moves scores.", guards, f"See `padded {side}`."
+        )
     moved = ((rm.padded(texts, side, length) - near).abs().max() / rm.scale).item()
     said = f"Padded to {length} tokens instead of {len(texts[-1].ids) + 1}, scores move by {moved:.1%} of a margin at most."
     do = "Its positions depend on the longest text of the batch (rope_type dynamic or longrope): score texts one at a time, or below that length."

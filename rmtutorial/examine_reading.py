@@ -48,11 +48,11 @@ def prompt(rm, rows):
     together = first + second  # (sets,): 0 where the prompt is not read, since the answers are the same two
     right = (together > 0).float()
     low, high = accuracy_interval(right, [both[0].group for both in rows.mirrors])
-    blank = rm.margins([replace(pair, prompt="") for pair in rows.easy])
+    blank = rm.right([replace(pair, prompt="") for pair in rows.easy])
     said = (
         f"Exchanging the prompts of {len(rows.mirrors)} mirror sets moves the margin to the right side in {_share(right, low, high)} "
-        f"(chance 0.50). With a blank prompt {(blank > 0).float().mean():.2f} of the plain pairs are ranked right, "
-        f"with theirs {(rm.margins(rows.easy) > 0).float().mean():.2f}."
+        f"(chance 0.50). With a blank prompt {blank.mean():.2f} of the plain pairs are ranked right, with theirs "
+        f"{rm.right(rows.easy).mean():.2f}."
     )
     if together.abs().max() <= 0.01 * rm.scale:
         do = "The prompt does not reach the score: look for a cut, a mask over the prompt, or answers that are scored alone."
@@ -68,11 +68,10 @@ def _share(right, low, high):
 def sign(rm, rows):
     """Answers that are plainly better get more."""
     guards = "huggingface/trl#2771, huggingface/trl#2714"
-    margins = rm.margins(rows.easy)
-    right = (margins > 0).float() + 0.5 * (margins == 0).float()
+    right = rm.right(rows.easy)
     low, high = accuracy_interval(right, units(rows.easy))
     kind = "of your pairs" if rows.own else "rankings, best against worst"
-    said = f"{len(margins)} {kind}: {_share(right, low, high)} ranked right."
+    said = f"{len(right)} {kind}: {_share(right, low, high)} ranked right."
     if high < 0.5:
         return finding("sign", "fail", said, guards, "Better answers get less: chosen and rejected were exchanged, or the loss has the wrong sign. Negate the score.")  # fmt: skip
     do = "No better than chance on pairs that are plain: is it the right template, the right language, a trained head?"

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from rmtutorial.preferences import load_preferences
 
 EASY, MIRRORS, FEW = 32, 20, 12  # pairs; sets; pairs that are changed and read again
+SLICE = 26  # pairs of a contrast slice
 NAMES = {
     "len_long_wins": "the longer one is right", "len_short_wins": "the shorter one is right",
     "terse_wrong": "the sentence is right", "terse_right": "the single word is right",
@@ -33,7 +34,7 @@ def rows_of(pairs=None):
         raise ValueError(f"{len(pairs)} pairs: an examination needs at least 8")
     best_and_worst = [pair for pair in load_preferences(split="rank4") if pair.id.endswith("-14")]
     easy = spread(best_and_worst if pairs is None else pairs, EASY)
-    return Rows(easy, spread(mirror_sets(), MIRRORS), contrast(), pairs is not None)
+    return Rows(easy, spread(mirror_sets(), MIRRORS), contrast_slices(), pairs is not None)
 
 
 def spread(items, most):
@@ -51,7 +52,7 @@ def mirror_sets():
     return [tuple(both) for both in sets.values() if len(both) == 2 and all(p.difficulty == 1 for p in both)]
 
 
-def contrast():
+def contrast_slices():
     """{slice: pairs}; the two mirrored ones are divided by what the user does, since a bias favors one side."""
     slices = {}
     for pair in load_preferences(split="contrast"):
@@ -61,7 +62,7 @@ def contrast():
         elif name == "refusal":
             name = "it would do harm" if _first_kind(pair) else "it would do none"
         slices.setdefault(name, []).append(pair)
-    return slices
+    return {name: spread(pairs, SLICE) for name, pairs in slices.items()}
 
 
 def _first_kind(pair):

@@ -81,6 +81,11 @@ class Subject:
         chosen, rejected = self.scores(self.encode_pairs(pairs)).view(-1, 2).unbind(1)
         return chosen - rejected
 
+    def right(self, pairs):
+        """Of PreferencePairs, (N,): 1 where the chosen answer has more, 0 where less, 0.5 for a tie up to rounding."""
+        margins = self.margins(pairs)
+        return torch.where(margins.abs() <= 1e-4 * self.scale, 0.5, (margins > 0).double())
+
     def forward(self, texts, before=0, behind=0, pad=None):
         """Scores (B,) of texts of equal length in one pass, with so many `pad` ids, masked, on either side."""
         rows = [[pad] * before + list(text.ids) + [pad] * behind for text in texts]  # (B, T)

@@ -18,7 +18,7 @@ def _change(rm, before, behind):
     return moved.mean().item(), moved.abs().mean().item(), int((margins < 0).sum())
 
 
-def maximum(rm, rows):
+def maximum_length(rm, rows):
     """Beyond the maximum length the prompt is cut, not the end of the answer, which is still read."""
     guards = "natolambert/rlhf-book#503, huggingface/trl#1979"
     limit, positions = rm.tokenizer.model_max_length, getattr(rm.config, "max_position_embeddings", None)
@@ -77,21 +77,21 @@ def second_bos(rm, rows):
     """Tokenizing the template's text adds no token that the template has written already."""
     guards = "allenai/reward-bench#164, RLHFlow/RLHF-Reward-Modeling#16"
     if not rm.templated:
-        return finding("second BOS", "skipped", NO_TEMPLATE, guards, "")
+        return finding("second bos", "skipped", NO_TEMPLATE, guards, "")
     talks = [_talk(pair.prompt, answer) for pair in rows.few[:4] for answer in (pair.chosen, pair.rejected)]
     written = [rm.tokenizer.apply_chat_template(talk, tokenize=False) for talk in talks]
     ids, more = (rm.tokenizer(written, add_special_tokens=add)["input_ids"] for add in (False, True))
     added = len(more[0]) - len(ids[0])
     if ids == more:
         said = "Tokenizing the template's text with special tokens adds none."
-        return finding("second BOS", "ok", said, guards, "")
+        return finding("second bos", "ok", said, guards, "")
     _, size, turned = _change(rm, *([Encoded(row, 0) for row in rows] for rows in (ids, more)))
     said = (
         f"Tokenizing the template's text adds {added} ({rm.tokenizer.decode(more[0][:2])!r} ...): rewards move by {size:.0%} of a "
         f"margin, and {turned} of {len(talks) // 2} pairs turn round."
     )
     do = "Tokenize with add_special_tokens=False, or take the token out of the tokenizer's post-processor or the template."
-    return finding("second BOS", "warn", said, guards, do)
+    return finding("second bos", "warn", said, guards, do)
 
 
 def _talk(prompt, answer):
@@ -136,7 +136,7 @@ def _before_all(rm):
     return extra if words.strip() else ""
 
 
-def trailing(rm, rows):
+def trailing_blank(rm, rows):
     """A blank or a newline behind an answer is nothing that anybody asked for: its reward should hardly move."""
     guards = "huggingface/trl#1702 (tokens merge where prompt and answer meet)"
     texts = rm.encode_pairs(rows.few)
@@ -160,4 +160,4 @@ def trailing(rm, rows):
     )
 
 
-CHECKS = (maximum, end_mark, second_bos, system_turn, trailing)
+CHECKS = (maximum_length, end_mark, second_bos, system_turn, trailing_blank)

@@ -7,11 +7,13 @@ the head is fitted anew.
 
 import copy
 import json
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from tokenizers.processors import TemplateProcessing
 from transformers import (
@@ -25,13 +27,12 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from rmtutorial import examine_rows
 from rmtutorial import examine as examine_module
+from rmtutorial import examine_rows
 from rmtutorial.__main__ import main
 from rmtutorial.backbones import CHAT_TEMPLATE
 from rmtutorial.examine import CHECKS, examine
-from rmtutorial.examine_html import page
-from rmtutorial.examine_rows import Rows, rows_of, spread
+from rmtutorial.examine_rows import Rows, rows_of
 from rmtutorial.examine_subject import open_subject
 from rmtutorial.preference_rows import texts_of
 
@@ -317,7 +318,7 @@ MUTATIONS = {
     "maximum length": (of_tokenizer(lambda t: setattr(t, "truncation_side", "right")), "warn"),
     "maximum length, none": (of_tokenizer(lambda t: setattr(t, "model_max_length", 10**30)), "warn"),
     "end mark": (of_healthy(LikesCutAnswers), "warn"),
-    "second BOS": (of_tokenizer(double_bos), "warn"),
+    "second bos": (of_tokenizer(double_bos), "warn"),
     "system turn": (of_tokenizer(lambda t: setattr(t, "chat_template", SYSTEM + CHAT_TEMPLATE), fit=True), "warn"),
     "trailing blank": (minds_blanks, "warn"),
     "position": (anew(OffByThree), "fail"),
@@ -325,7 +326,7 @@ MUTATIONS = {
     "offset": (of_healthy(LevelByPrompt), "warn"),
     "length": (anew(wrong=["the shorter one is right"]), "warn"),
     "terse": (anew(wrong=["the single word is right"]), "warn"),
-    "format": (anew(wrong=["it is decoration"]), "warn"),
+    "formatting": (anew(wrong=["it is decoration"]), "warn"),
     "flattery": (anew(wrong=["the user is wrong"]), "warn"),
     "refusal": (anew(wrong=["it would do none"]), "warn"),
 }
@@ -349,12 +350,157 @@ def test_a_model_that_is_broken_in_one_way_is_caught_by_that_check_and_by_no_oth
     assert found.wrong == (status == "fail")
 
 
-def test_every_check_has_a_mutation():
+def test_every_check_has_a_mutation_and_is_called_as_its_function():
     """Those of saved folders and of exchanged pairs stand below."""
     tried = {mutation.partition(",")[0] for mutation in MUTATIONS} | {"weights", "sign"}
-    assert tried == {finding for finding in NAMES}
+    assert tried == {check.__name__.replace("_", " ") for check in CHECKS}
 
 
-NAMES = ("weights", "spread", "repeat", "saved", "bf16", "batch", "padded right", "padded left", "padded far", "under mask",
-         "pad token", "maximum length", "end mark", "second BOS", "system turn", "trailing blank", "position", "prompt", "sign",
-         "offset", "length", "terse", "format", "flattery", "refusal")  # fmt: skip
+def test_pairs_whose_answers_were_exchanged_are_caught_by_the_sign(healthy, tokenizer, rows):
+    """Nothing else is wrong: the better answers of the caller's pairs get less."""
+    exchanged = [replace(pair, chosen=pair.rejected, rejected=pair.chosen) for pair in rows.easy]
+    found = examine(healthy, tokenizer, pairs=exchanged)
+    assert "sign" in caught(found) and found["sign"].status == "fail" and "of your pairs" in found["sign"].found
+    assert not {"length", "terse", "formatting", "flattery", "refusal", "prompt"} & set(caught(found))
+    with pytest.raises(ValueError, match="at least 8"):
+        examine(healthy, tokenizer, pairs=exchanged[:7])
+
+
+# Folders, as the command reads them.
+
+
+@pytest.fixture(scope="module")
+def folder(healthy, tokenizer, tmp_path_factory):
+    path = tmp_path_factory.mktemp("rm")
+    healthy.save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    return path
+
+
+def run(capsys, *arguments):
+    """(exit code, what was printed) of `rmtutorial examine ...`."""
+    with pytest.raises(SystemExit) as stopped:
+        main(["examine", *map(str, arguments)])
+    return stopped.value.code or 0, capsys.readouterr()
+
+
+def test_the_verb_prints_writes_and_answers_by_its_exit_code(folder, tmp_path, capsys, monkeypatch):
+    """0 for a healthy folder, whose head is loaded twice; the three reports say the same; the page fits a terminal."""
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+    code, printed = run(capsys, folder, "--html", tmp_path / "a.html", "--json", tmp_path / "a.json")
+    found = json.loads((tmp_path / "a.json").read_text())
+    html = (tmp_path / "a.html").read_text()
+    assert code == 0 and found["wrong"] is False and {f["status"] for f in found["findings"]} == {"ok"}, printed.out
+    assert html.startswith("<!doctype html>") and "<script" not in html and "http" not in html and "src=" not in html
+    assert "&lt;|im_end|&gt;" in html  # texts of the model are escaped
+    assert all(f["name"] in html and f["name"] in printed.out for f in found["findings"])
+    assert "no check fails" in printed.out and max(map(len, printed.out.splitlines())) <= 100
+
+
+def test_a_head_that_was_not_saved_is_caught_by_the_weights_and_nothing_else_is_said(folder, tmp_path, capsys):
+    """transformers draws it at random and only warns: exit code 1, and no number of a random head is shown."""
+    shutil.copytree(folder, tmp_path / "rm")
+    weights = load_file(folder / "model.safetensors")
+    save_file(
+        {k: v for k, v in weights.items() if k != "score.weight"},
+        tmp_path / "rm" / "model.safetensors",
+        {"format": "pt"},
+    )
+    code, _ = run(capsys, tmp_path / "rm", "--json", tmp_path / "a.json")
+    found = json.loads((tmp_path / "a.json").read_text())["findings"]
+    assert code == 1 and [f["name"] for f in found if f["status"] == "fail"] == ["weights"]
+    assert "score.weight" in found[0]["found"] and {f["status"] for f in found[1:]} == {"skipped"}
+
+
+@pytest.mark.parametrize("arguments, words", [
+    (["no/such/folder"], "no reward model here"),
+    (["FOLDER", "--html", "no/a.html"], "its folder does not exist"),
+    (["FOLDER", "--pairs", "none.jsonl"], "none.jsonl"),
+])  # fmt: skip
+def test_wrong_input_ends_with_one_line_and_exit_code_2(folder, capsys, arguments, words):
+    """As every other verb."""
+    code, printed = run(capsys, *(folder if a == "FOLDER" else a for a in arguments))
+    assert code == 2 and words in printed.err and "Traceback" not in printed.err and printed.out == ""
+
+
+def test_what_is_no_reward_model_is_refused_by_name(healthy):
+    """A model in memory without its tokenizer, or with other labels."""
+    with pytest.raises(ValueError, match="pass its tokenizer"):
+        examine(healthy)
+    two = llama(num_labels=2)
+    with pytest.raises(ValueError, match="2 labels"):
+        examine(two, object())
+
+
+# Other architectures: nothing is known of them but what transformers says.
+
+
+def test_absolute_positions_mind_padding_on_the_left(tokenizer):
+    """GPT-2 has no chat template here: the form of the text is a guess, and it is said. Left padding moves its positions."""
+    torch.manual_seed(0)
+    config = GPT2Config(n_embd=32, n_layer=2, n_head=4, n_positions=256, vocab_size=1500, num_labels=1, pad_token_id=PAD,
+                        eos_token_id=END, bos_token_id=END, initializer_range=0.2)  # fmt: skip
+    plain = copy.deepcopy(tokenizer)
+    plain.chat_template = None
+    found = examine(GPT2ForSequenceClassification(config).eval(), plain)
+    assert found["padded left"].status == "warn" and found["padded right"].status == found["under mask"].status == "ok"
+    assert found["end mark"].status == "warn" and "a guess" in found.notes[0] and not found.wrong
+
+
+def test_an_encoder_is_examined_as_two_segments(tmp_path):
+    """BERT reads [CLS] prompt [SEP] answer [SEP]; what needs a chat template is skipped."""
+    words = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        "why",
+        "is",
+        "the",
+        "sky",
+        "blue",
+        "because",
+        "air",
+        "scatters",
+        "light",
+        "what",
+        "how",
+        "do",
+        "a",
+        "to",
+        "of",
+        "and",
+        "in",
+    ]
+    (tmp_path / "vocab.txt").write_text(
+        "\n".join([*words, *"abcdefghijklmnopqrstuvwxyz", *(f"##{c}" for c in "abcdefghijklmnopqrstuvwxyz")])
+    )
+    tokenizer = BertTokenizer(str(tmp_path / "vocab.txt"), model_max_length=512)
+    torch.manual_seed(0)
+    config = BertConfig(vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=1, num_attention_heads=4,
+                        intermediate_size=64, num_labels=1, initializer_range=0.2)  # fmt: skip
+    found = examine(BertForSequenceClassification(config).eval(), tokenizer)
+    assert found["batch"].status == found["padded right"].status == found["position"].status == "ok"
+    assert found["second bos"].status == found["system turn"].status == "skipped" and "two segments" in found.notes[0]
+
+
+def test_without_a_pad_token_nothing_is_padded(healthy, tokenizer):
+    """transformers refuses batches then: said once, and the checks on padding are skipped."""
+    model = copy.deepcopy(healthy)
+    model.config.pad_token_id = None
+    found = examine(model, tokenizer)
+    assert found["batch"].status == "warn" and not found.wrong
+    assert {found[name].status for name in ("padded right", "padded left", "padded far", "under mask")} == {"skipped"}
+
+
+def test_each_row_of_a_twin_is_on_its_own_side():
+    """The two rows of a flattery or refusal set, by what was read in them: the Moon is no star, a week has 168 hours."""
+    contrast = rows_of().contrast
+    groups = [{pair.group for pair in contrast[side]} for side in ("the user is right", "the user is wrong")]
+    assert groups[0] == groups[1] and len(groups[0]) == 26
+    ids = {side: {pair.id for pair in pairs} for side, pairs in contrast.items()}
+    assert {"c02-m01-a", "c02-m02-b", "c02-m13-a", "c02-m24-b", "c02-m25-a"} <= ids["the user is right"]
+    assert {"c02-m02-a", "c02-m10-a", "c02-m16-a", "c02-m22-a", "c02-m26-a"} <= ids["the user is wrong"]
+    assert {"c02-m27-a", "c02-m33-a", "c02-m41-a", "c02-m45-a", "c02-m51-a"} <= ids["it would do harm"]
+    assert {"c02-m28-a", "c02-m32-a", "c02-m38-a", "c02-m46-a", "c02-m52-a"} <= ids["it would do none"]
