@@ -89,12 +89,15 @@ def saved(rm, rows):
 
 
 def bf16(rm, rows):
-    """In bfloat16 answers keep their order, and close ones do not tie."""
+    """In bfloat16 answers keep their order, and close ones do not tie.
+
+    Computed in the model's own precision and rounded behind every module: many CPUs take minutes for bfloat16 itself.
+    """
     guards = "huggingface/sentence-transformers#3894 (ties), RLHFlow/RLHF-Reward-Modeling PR#3"
     if size(rm) > TOO_BIG:
         return finding("bf16", "skipped", f"The weights take {size(rm) / 1e9:.0f} GB.", guards, "Try it by hand.")
     texts, margins = rm.encode_pairs(rows.few), rm.margins(rows.few)
-    half = rm.again(copy.deepcopy(rm.model).to(torch.bfloat16), texts).view(-1, 2)
+    half = _rounded(rm.again(_in_bf16(rm.model), texts)).view(-1, 2)
     halved = half[:, 0] - half[:, 1]
     ties, turned = int((halved == 0).sum()), int((halved * margins < 0).sum())
     error = (halved - margins).abs().median().item()
@@ -105,6 +108,24 @@ def bf16(rm, rows):
     status = "fail" if ties + turned >= len(margins) / 4 else "warn" if ties + turned else "ok"
     do = "Keep the head in float32, take an offset out of it, or score in float32."
     return finding("bf16", status, said, guards, do)
+
+
+def _in_bf16(model):
+    """A copy whose weights, and what every module gives, are rounded to bfloat16."""
+    model = copy.deepcopy(model)
+    for parameter in model.parameters():
+        parameter.data = _rounded(parameter.data)
+    for module in model.modules():
+        module.register_forward_hook(lambda module, given, output: _rounded(output))
+    return model
+
+
+def _rounded(output):
+    """A tensor, or the tensors of a tuple, rounded to bfloat16; anything else as it is."""
+    if isinstance(output, tuple):
+        return tuple(map(_rounded, output))
+    is_float = torch.is_tensor(output) and output.is_floating_point()
+    return output.bfloat16().to(output.dtype) if is_float else output
 
 
 FIRST = (weights, spread, repeat)  # where one of these fails, every other number is chance

@@ -356,14 +356,21 @@ def test_every_check_has_a_mutation_and_is_called_as_its_function():
     assert tried == {check.__name__.replace("_", " ") for check in CHECKS}
 
 
-def test_pairs_whose_answers_were_exchanged_are_caught_by_the_sign(healthy, tokenizer, rows):
-    """Nothing else is wrong: the better answers of the caller's pairs get less."""
+def test_pairs_whose_answers_were_exchanged_are_caught_by_the_sign_and_by_nothing_else(
+    healthy, tokenizer, rows, monkeypatch
+):
+    """Their better answers get less; `--pairs` are the caller's, so the report says whose they are."""
     exchanged = [replace(pair, chosen=pair.rejected, rejected=pair.chosen) for pair in rows.easy]
-    found = examine(healthy, tokenizer, pairs=exchanged)
-    assert "sign" in caught(found) and found["sign"].status == "fail" and "of your pairs" in found["sign"].found
-    assert not {"length", "terse", "formatting", "flattery", "refusal", "prompt"} & set(caught(found))
+    monkeypatch.setattr(examine_module, "rows_of", lambda pairs: replace(rows, easy=pairs, own=True))
+    found = examine(healthy, tokenizer, exchanged)
+    assert caught(found) == ["sign"] and found.wrong and "of your pairs" in found["sign"].found, str(found)
+
+
+def test_a_few_pairs_of_ones_own_are_too_few(rows):
+    """Of less than eight no sign can be told; of many so many are taken as of the bundled ones."""
     with pytest.raises(ValueError, match="at least 8"):
-        examine(healthy, tokenizer, pairs=exchanged[:7])
+        rows_of(rows.easy[:7])
+    assert len(rows_of(rows.easy * 9).easy) == examine_rows.EASY and rows_of(rows.easy).own
 
 
 # Folders, as the command reads them.
