@@ -47,6 +47,8 @@ def maximum_length(rm, rows):
 def end_mark(rm, rows):
     """Every answer ends in an end mark; what a text without it gets, as an answer that was cut off."""
     guards = "allenai/reward-bench PR#94, OpenRLHF/OpenRLHF#300, OpenRLHF/OpenRLHF#238"
+    if not rm.templated:
+        return finding("end mark", "skipped", NO_TEMPLATE, guards, "")
     tail = rm.tail()
     special = set(rm.tokenizer.all_special_ids) | set(
         rm.tokenizer.convert_tokens_to_ids(list(control_tokens(rm.tokenizer)))
