@@ -38,7 +38,7 @@ def weights(rm, rows):
 def spread(rm, rows):
     """Scores are finite and not all the same. From here on a difference is measured by an ordinary margin."""
     guards = "huggingface/trl#2758 (loss stays at 0.693), microsoft/DeepSpeedExamples#423"
-    texts = rm.encode_pairs(rows.few)
+    texts = rm.encode_pairs(rows.easy)
     scores = rm.scores(texts)
     bad = int((~scores.isfinite()).sum())
     if bad:
