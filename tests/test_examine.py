@@ -485,7 +485,7 @@ def test_an_encoder_is_examined_as_two_segments(tmp_path):
     )
     tokenizer = BertTokenizer(str(tmp_path / "vocab.txt"), model_max_length=512)
     torch.manual_seed(0)
-    config = BertConfig(vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=1, num_attention_heads=4,
+    config = BertConfig(vocab_size=100, hidden_size=32, num_hidden_layers=1, num_attention_heads=4,
                         intermediate_size=64, num_labels=1, initializer_range=0.2)  # fmt: skip
     found = examine(BertForSequenceClassification(config).eval(), tokenizer)
     assert found["batch"].status == found["padded right"].status == found["position"].status == "ok"
