@@ -1,4 +1,4 @@
-"""python -m rmtutorial VERB: train, score, evaluate, audit, doctor. A new verb is a file in `commands` and a line in VERBS."""
+"""python -m rmtutorial VERB: train, score, evaluate, audit, examine, doctor. A new verb is a file in `commands` and a line in VERBS."""
 
 import argparse
 import importlib
@@ -10,6 +10,7 @@ VERBS = {
     "score": "give every answer of a file its reward",
     "evaluate": "report how many pairs of a file a reward model ranks right",
     "audit": "look at a preference file before training on it",
+    "examine": "a check-up for a reward model, trained here or elsewhere",
     "doctor": "look at this machine, and say what to do about each problem",
 }
 

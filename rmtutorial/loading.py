@@ -22,6 +22,21 @@ def load_classifier(name, dtype=torch.float32):
         foreign model has them. The tokenizer pads with the token that the model pools by.
     Raises: FileNotFoundError, ModelNotAvailable; ValueError for another number of labels, or a head without weights.
     """
+    model, tokenizer, settings, missing = read_classifier(name, dtype)
+    if missing:  # transformers has filled them with random numbers
+        raise ValueError(f"{name}: no weights for {', '.join(missing)}")
+    pad = model.config.pad_token_id
+    if pad is not None and 0 <= pad < len(tokenizer):
+        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(pad)
+    return model, tokenizer, settings or {"pooling": "last", "max_length": longest(model, tokenizer)}
+
+
+def read_classifier(name, dtype=torch.float32):
+    """The same as it lies there: (model, tokenizer, rmtutorial's settings or None, names of weights that are not in its files).
+
+    Nothing is put right: the tokenizer is as AutoTokenizer reads it, and weights that are missing are random.
+    Raises: as `load_classifier`, but for missing weights.
+    """
     folder = user_path(name)
     put_back(folder)
     name = folder if is_path(name) or folder.is_dir() else name
@@ -41,12 +56,7 @@ def load_classifier(name, dtype=torch.float32):
         read = _read_mean if settings and settings["pooling"] == "mean" else _read
         model, missing = read(name, config, dtype)
         tokenizer = AutoTokenizer.from_pretrained(name)
-    if missing:  # transformers has filled them with random numbers
-        raise ValueError(f"{name}: no weights for {', '.join(missing)}")
-    pad = model.config.pad_token_id
-    if pad is not None and 0 <= pad < len(tokenizer):
-        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(pad)
-    return model.eval(), tokenizer, settings or {"pooling": "last", "max_length": longest(model, tokenizer)}
+    return model.eval(), tokenizer, settings, missing
 
 
 def _read(name, config, dtype):

@@ -76,3 +76,17 @@ def test_the_embedded_tokenizer_ends_and_pads_with_im_end():
     """Older transformers read the BOS token for EOS from the model's file; scores would then be of another token."""
     _, tokenizer = load_sft(layers=1)
     assert tokenizer.eos_token == tokenizer.pad_token == "<|im_end|>" and tokenizer.bos_token == "<|im_start|>"
+
+
+def test_the_examination_of_a_real_folder_ends_without_a_failure(rm, tmp_path, monkeypatch):
+    """Four layers and a random head, saved as trained ones are: what reads the folder is in order; what it knows is not asked."""
+    from rmtutorial import examine_rows
+    from rmtutorial.examine import examine
+
+    for name, few in (("EASY", 8), ("MIRRORS", 4), ("FEW", 4), ("SLICE", 4)):
+        monkeypatch.setattr(examine_rows, name, few)
+    with_random_head(rm).save_pretrained(tmp_path / "rm")
+    found = examine(tmp_path / "rm")
+    for name in ("weights", "spread", "repeat", "batch", "padded right", "padded left", "padded far", "under mask",
+                 "pad token", "saved", "maximum length", "second bos", "system turn", "position"):  # fmt: skip
+        assert found[name].status == "ok", found[name]
