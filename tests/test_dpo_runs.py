@@ -89,22 +89,22 @@ def test_what_is_not_recorded_is_named_with_its_command(folder):
     with pytest.raises(FileNotFoundError, match=r"'pairs IPO seed 2' is not recorded: python tests/bench/dpo_runs.py"):
         dpo_runs.family_table()
     with pytest.raises(FileNotFoundError, match=r"dpo_target\.py"):
-        target.recorded_rates()
+        target.recorded_passes()
 
 
 def test_the_target_puts_dpo_and_best_of_n_on_one_axis(folder):
-    """Rates by prompt first; best of 4 by the unbiased estimator, with passing as gold."""
+    """A number a prompt; best of 4 by the unbiased estimator, with passing as gold; seeds are averaged."""
     G = torch.Generator().manual_seed(0)
     passed, after = ((torch.rand(s, P, 8, generator=G) < 0.4).long() for s in (1, 3))
     scores = [random(P, 8, seed=seed).tolist() for seed in range(4)]
     runs = [{"dpo": {"passed": after[s].tolist()}, "rm": {"scores": scores[s]}} for s in range(3)]
     recorded.save("dpo target", {"passed": passed[0].tolist(), "reward": scores[3], "runs": runs})
-    rates = target.recorded_rates()
-    assert rates["as it is"][0] == pytest.approx(passed.double().mean().item())
-    assert rates["DPO on own answers"][0] == pytest.approx(after.double().mean().item())
-    told = torch.stack([best_of_n(torch.tensor(s), passed[0].double(), [4]) for s in scores[:3]]).mean().item()
-    assert rates["best of 4, RM of the same pairs"][0] == pytest.approx(told)
-    assert target.recorded_gain()[0] == pytest.approx(after.double().mean().item() - passed.double().mean().item())
+    rates = target.recorded_passes()
+    assert {label: tuple(rate.shape) for label, rate in rates.items()} == dict.fromkeys(rates, (P,))
+    torch.testing.assert_close(rates["as it is"], passed[0].double().mean(dim=1))
+    torch.testing.assert_close(rates["DPO on own answers"], after.double().mean(dim=2).mean(dim=0))
+    told = torch.stack([best_of_n(torch.tensor(s), passed[0].double(), [4]) for s in scores[:3]])[..., 0].mean(dim=0)
+    torch.testing.assert_close(rates["best of 4, RM of the same pairs"], told)
 
 
 # What is recorded.

@@ -14,8 +14,8 @@ SEEDS = (0, 1, 2)
 BETAS = {0.03: "beta 0.03", BETA: "DPO", 0.3: "beta 0.3", 1.0: "beta 1.0"}  # beta -> how its runs are called
 
 
-def live_rows(train=120, every=5):
-    """The rows of the small run that a reader watches: the first of `train`, and every fifth of those judged."""
+def live_rows(train=400, every=4):
+    """The rows of the small run that a reader watches: the first of `train`, and every fourth of those judged."""
     return load_preferences(size=train), recorded.judged_rows()[::every]
 
 
@@ -168,7 +168,9 @@ def cost_table():
     found, columns = or_missing("pairs cost", "dpo_runs"), {}
     for name, model in found["models"].items():
         memory = {f"{what} (MiB)": mib for what, mib in model["memory"].items()}
-        columns[name] = {"forwards a pair": model["forwards"], "seconds a pair": model["seconds"], **memory}
+        first = model["forwards"] + (2 if model["memory"]["reference"] else 0)  # the reference is asked once
+        forwards = {"forwards a pair": model["forwards"], "in the first epoch": first}
+        columns[name] = {**forwards, "seconds a pair": model["seconds"], **memory}
     return pandas.DataFrame(columns).rename_axis(f"recorded {found['recorded']}", axis="columns")
 
 

@@ -57,24 +57,15 @@ def pass_rate(ok):
     return (of.mean().item(), *accuracy_interval(of, range(len(of))))
 
 
-def recorded_rates(n=4):
-    """{label: (rate, low, high)}: answers that pass the check before, after DPO, and as the best of n by a reward model."""
+def recorded_passes(n=4):
+    """{label: pass rates by prompt (P,)}: as it is, after DPO (mean over seeds), and as the best of n by a reward model."""
     found = or_missing("dpo target", "dpo_target")
     before = torch.tensor(found["passed"]).double()  # (P, G)
-    after = torch.stack([torch.tensor(run["dpo"]["passed"]) for run in found["runs"]]).double()  # (S, P, G)
-    told = torch.stack(
-        [best_of_n(torch.tensor(run["rm"]["scores"]), before, [n])[:, 0] for run in found["runs"]]
-    )  # (S, P)
+    after = torch.tensor([run["dpo"]["passed"] for run in found["runs"]]).double()  # (S, P, G)
+    told = [best_of_n(torch.tensor(run["rm"]["scores"]), before, [n])[:, 0] for run in found["runs"]]  # S of (P,)
     return {
-        "as it is": by_prompt(before.mean(dim=1)),
-        "DPO on own answers": by_prompt(after.mean(dim=(0, 2))),
-        f"best of {n}, RM of the same pairs": by_prompt(told.mean(dim=0)),
-        f"best of {n}, RM of notebook 03": by_prompt(best_of_n(torch.tensor(found["reward"]), before, [n])[:, 0]),
+        "as it is": before.mean(dim=1),
+        "DPO on own answers": after.mean(dim=(0, 2)),
+        f"best of {n}, RM of the same pairs": torch.stack(told).mean(dim=0),
+        f"best of {n}, RM of notebook 03": best_of_n(torch.tensor(found["reward"]), before, [n])[:, 0],
     }
-
-
-def recorded_gain():
-    """(gain, low, high) in pass rate of DPO over the untrained model, prompt by prompt, mean over seeds."""
-    found = or_missing("dpo target", "dpo_target")
-    after = torch.stack([torch.tensor(run["dpo"]["passed"]) for run in found["runs"]]).double().mean(dim=(0, 2))
-    return by_prompt(after - torch.tensor(found["passed"]).double().mean(dim=1))
