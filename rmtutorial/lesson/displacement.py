@@ -68,7 +68,7 @@ def gradient_cosines(policy, encoded):
     rows = []
     for both in encoded:
         loss = bradley_terry_loss(*policy(policy.batch([both])).unbind(1))
-        rows.append(torch.cat([g.flatten() for g in torch.autograd.grad(loss, learning)]))
-    rows = torch.stack(rows)  # (n, all weights that learn)
-    rows = rows / rows.norm(dim=1, keepdim=True)
-    return rows @ rows.T
+        rows.append([g.flatten() for g in torch.autograd.grad(loss, learning)])
+    products = sum(torch.stack(one) @ torch.stack(one).T for one in zip(*rows))  # (n, n), weight matrix by weight matrix
+    lengths = products.diagonal().sqrt()
+    return products / (lengths[:, None] * lengths)

@@ -14,7 +14,7 @@ SEEDS = (0, 1, 2)
 BETAS = {0.03: "beta 0.03", BETA: "DPO", 0.3: "beta 0.3", 1.0: "beta 1.0"}  # beta -> how its runs are called
 
 
-def live_rows(train=400, every=4):
+def live_rows(train=240, every=4):
     """The rows of the small run that a reader watches: the first of `train`, and every fourth of those judged."""
     return load_preferences(size=train), recorded.judged_rows()[::every]
 
