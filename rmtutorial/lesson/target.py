@@ -11,7 +11,7 @@ import torch
 from rmtutorial.best_of_n import best_of_n
 from rmtutorial.data.checks import verify
 from rmtutorial.intervals import accuracy_interval
-from rmtutorial.lesson.dpo_runs import by_prompt, or_missing
+from rmtutorial.lesson.dpo_runs import or_missing
 from rmtutorial.preferences import BUNDLED
 
 INSTRUCTION = "Answer in one sentence of at most 15 words."
