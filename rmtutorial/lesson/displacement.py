@@ -69,6 +69,8 @@ def gradient_cosines(policy, encoded):
     for both in encoded:
         loss = bradley_terry_loss(*policy(policy.batch([both])).unbind(1))
         rows.append([g.flatten() for g in torch.autograd.grad(loss, learning)])
-    products = sum(torch.stack(one) @ torch.stack(one).T for one in zip(*rows))  # (n, n), weight matrix by weight matrix
+    products = sum(  # (n, n), weight matrix by weight matrix
+        torch.stack(one) @ torch.stack(one).T for one in zip(*rows)
+    )
     lengths = products.diagonal().sqrt()
     return products / (lengths[:, None] * lengths)

@@ -1,8 +1,25 @@
 """Whose parameters does the gradient move? Gradient ledgers of several losses as one table of ticks."""
 
+import copy
 import math
 
+import torch
+
+from rmtutorial.reward_model import RewardModel
+
 MOVED, ZERO, NONE, ABSENT = "✓", "exactly 0", "–", ""
+
+
+def small_models(lm, tokenizer):
+    """(a language model, its frozen copy as the reference, a reward model with a random head) on the blocks of `lm`.
+
+    To save memory the reward model has the embeddings of the language model, whose gradients are asked one at a time.
+    """
+    reference = copy.deepcopy(lm).requires_grad_(False)
+    rm = RewardModel.from_sft(lm, tokenizer, layers=None)
+    rm.backbone.set_input_embeddings(lm.get_input_embeddings())
+    torch.nn.init.normal_(rm.reward_head.weight, generator=torch.Generator().manual_seed(0))
+    return lm, reference, rm
 
 
 def ticks(ledgers):

@@ -149,17 +149,17 @@ def answer_logprob(logprobs, prompt_length):
 
 
 def answer_logprob_mistake(function):
-    logprobs = -(2.0 ** torch.arange(7))  # of tokens 1 to 7: powers of two, so no two slices have the same sum
+    logprobs = -0.75 * 2.0 ** torch.arange(8)  # of tokens 1 to 8: powers of two, so no two slices have the same sum
     got = tried(function, logprobs, 3)
     if mistake := named(got, _wrong_sums(logprobs, 3)):
         return mistake
     if not same(got, right := logprobs[2:].sum()):
-        return f"for {logprobs.tolist()} and 3 prompt tokens it gave {shown(got)}, not {right:.0f}"
+        return f"for {logprobs.tolist()} and 3 prompt tokens it gave {shown(got)}, not {right:.2f}"
     for T, prompt_length in ((8, 5), (8, 2), (8, 7), (8, 1), (6, 3), (12, 3)):
-        logprobs = -(2.0 ** torch.arange(T - 1))
+        logprobs = -0.75 * 2.0 ** torch.arange(T - 1)
         if not same(got := tried(function, logprobs, prompt_length), right := logprobs[prompt_length - 1 :].sum()):
             asked = f"{prompt_length} of {T}"
-            return f"right if 3 of 8 tokens are the prompt; if {asked} are, it gave {shown(got)}, not {right:.0f}"
+            return f"right if 3 of 9 tokens are the prompt; if {asked} are, it gave {shown(got)}, not {right:.2f}"
     return None
 
 
@@ -177,7 +177,7 @@ def _wrong_sums(logprobs, prompt_length):
         (answer, "one number per token came back; the answer's log-probability is their sum"),
         (answer.mean(), "a mean is the log-probability per token; pi(y|x) is a product over tokens, its log a sum"),
         (prompt.sum(), "those are the prompt's tokens; the answer begins where they end"),
-        (-answer.sum(), f"it gave {-answer.sum():.0f}, not {answer.sum():.0f}: log-probabilities are negative"),
+        (-answer.sum(), f"it gave {-answer.sum():.2f}, not {answer.sum():.2f}: log-probabilities are negative"),
     ]  # fmt: skip
 
 
