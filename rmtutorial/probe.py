@@ -106,23 +106,27 @@ def layer_features(rm, pairs, poolings=("last",), max_tokens=2048):
     """{pooling: states after every layer, (layers, B, 2, H) float32}, all by one forward pass a pair.
 
     Each layer's states go through the model's *last* norm: so they are what the head would read of a backbone that is
-    cut there. `rm` has all layers; poolings, "last" and "mean".
+    cut there. `rm` has all layers; poolings, "last" and "mean", or a dict {pooling: layers, counted from 1} for some.
     """
-    states, examples, layers = [], rm.encode_pairs(pairs), decoder_layers(rm.backbone)
-    norm = final_norm(rm.backbone)
-    shape = len(layers), len(pairs), 2, rm.reward_head.in_features
-    features = {how: torch.zeros(shape) for how in poolings}
-    handles = [layer.register_forward_hook(lambda module, args, output: states.append(output)) for layer in layers]
+    examples, layers, norm = rm.encode_pairs(pairs), decoder_layers(rm.backbone), final_norm(rm.backbone)
+    kept = poolings if isinstance(poolings, dict) else dict.fromkeys(poolings, range(1, len(layers) + 1))
+    features = {how: torch.zeros(len(some), len(pairs), 2, rm.reward_head.in_features) for how, some in kept.items()}
+    group, pools = [], {}  # of the batch that is read
+
+    def pool(layer, hidden):  # as soon as they are there: the states of all layers need not be kept
+        for how, some in kept.items():
+            if layer in some:
+                features[how][list(some).index(layer), group] = (pools[how] @ norm(hidden[0]).float()).cpu()
+
+    handles = [
+        layer.register_forward_hook(lambda module, args, output, k=k: pool(k, output))
+        for k, layer in enumerate(layers, 1)
+    ]
     try:
         for group in micro_batches(examples, max_tokens):
-            states.clear()
             some = [examples[i] for i in group]
+            pools = {how: tree_batch(some, rm.pad_id, how).pool.to(rm.device) for how in kept}
             rm.hidden(rm.batch(some))
-            pools = {how: tree_batch(some, rm.pad_id, how).pool.to(rm.device) for how in poolings}
-            for layer, hidden in enumerate(states):  # (1, N, H)
-                normed = norm(hidden[0]).float()
-                for how, pool in pools.items():
-                    features[how][layer, group] = (pool @ normed).cpu()
     finally:
         for handle in handles:
             handle.remove()

@@ -16,12 +16,13 @@ import torch.nn.functional as F
 import answers_00
 import answers_01
 import answers_02
+import answers_04
 import answers_06
 from conftest import tiny_sft
 from rmtutorial.best_of_n import best_of_n, within_prompt_spread
 from rmtutorial.kl_frontier import atoms_kl
 from rmtutorial.lesson.exercises import Wrong, all_exercises, check, hint, log_clinic, solution, training_loop
-from rmtutorial.losses import bradley_terry_loss, dpo_loss
+from rmtutorial.losses import bradley_terry_loss
 from rmtutorial.sampling import sample
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
@@ -77,36 +78,6 @@ def one_coin_for_all_ties(c, r):
 
 def tolerant(tolerance):
     return lambda c, r: ((c - r > tolerance) + 0.5 * ((c - r).abs() <= tolerance)).mean().item()
-
-
-def naive_dpo(pc, pr, rc, rr, beta):
-    return -torch.log(torch.sigmoid(beta * (pc - rc - pr + rr))).mean()
-
-
-def dpo_of(margin):
-    """DPO's loss of another margin: (pc, pr, rc, rr, beta) -> margins (B,)."""
-    return lambda *arguments: -F.logsigmoid(margin(*arguments)).mean()
-
-
-def rm_only(loss):
-    if loss == "RM":
-        return {"embeddings", "blocks", "reward head"}
-    return None
-
-
-def dpo_only(loss):
-    if loss == "DPO":
-        return {"embeddings", "blocks", "LM head"}
-    return None
-
-
-def right_for_rm(*dpo):
-    return lambda loss: {"embeddings", "blocks", "reward head"} if loss == "RM" else set(dpo)
-
-
-def zeroing_the_argument(logprobs, n):
-    logprobs[: n - 1] = 0
-    return logprobs.sum()
 
 
 def best_of(weights):
@@ -320,98 +291,6 @@ WRONG = {
         ),
         (lambda: dict(zip(log_clinic.RUNS, sorted(log_clinic.RUNS.values()))), r"\d of 8 are right"),
     ],
-    "4.1": [
-        (lambda pc, pr, rc, rr, beta: bradley_terry_loss(beta * pc, beta * pr), "reference is missing"),
-        (lambda pc, pr, rc, rr, beta: bradley_terry_loss(pc - rc, pr - rr), "beta is missing"),
-        (lambda pc, pr, rc, rr, beta: beta * bradley_terry_loss(pc - rc, pr - rr), "in front of the loss"),
-        (lambda pc, pr, rc, rr, beta: bradley_terry_loss(beta * (pc - rr), beta * (pr - rc)), "are crossed"),
-        (lambda pc, pr, rc, rr, beta: bradley_terry_loss((pc - rc) / beta, (pr - rr) / beta), "divides by it"),
-        (lambda pc, pr, rc, rr, beta: bradley_terry_loss(beta * (rc - pc), beta * (rr - pr)), "are exchanged"),
-        (
-            lambda pc, pr, rc, rr, beta: bradley_terry_loss(beta * pc / rc, beta * pr / rr),
-            r"margins of \[0.5, -1.5\]",
-        ),
-        (
-            lambda pc, pr, rc, rr, beta: bradley_terry_loss(beta * (pc - rc), beta * (pr - rr)).item(),
-            "gradient is cut",
-        ),
-        (
-            lambda pc, pr, rc, rr, beta: bradley_terry_loss(beta * (pc.detach() - rc), beta * (pr - rr)),
-            "is cut off",
-        ),
-        (lambda pc, pr, rc, rr, beta: -F.logsigmoid(beta * (pc - rc - pr + rr)), "mean over its pairs"),
-        (lambda pc, pr, rc, rr, beta: F.logsigmoid(beta * (pc - rc - pr + rr)).mean(), "a minus is missing"),
-        (dpo_of(lambda pc, pr, rc, rr, beta: 0.5 * (pc - rc - pr + rr)), "2 pairs and beta 0.1 it gave"),
-        (
-            lambda pc, pr, rc, rr, beta: F.softplus(-beta * (pc - rc - pr + rr)).sum() / 2,
-            "3 pairs and beta 0.5 it gave",
-        ),
-        (
-            naive_dpo,
-            r"it is wrong far out: at a margin of -90 .* at -200 inf.* log\(sigmoid\(x\)\) needs the stable",
-        ),
-        (
-            dpo_of(lambda pc, pr, rc, rr, beta: (beta * (pc - rc - pr + rr)).clamp(min=-100)),
-            r"far out.* at -200 100\.00",
-        ),
-        (
-            dpo_of(lambda pc, pr, rc, rr, beta: beta * ((pc + rc) - (pr + rr))),
-            "the reference has the wrong sign: it is added",
-        ),
-        (dpo_of(lambda pc, pr, rc, rr, beta: beta * (pc - pr) - (rc - rr)), "the whole log-ratio"),
-        (lambda pc, pr, rc, rr, beta: F.logsigmoid(-beta * (pc - rc - pr + rr)).mean(), "two things: the sign"),
-        (lambda *given: dpo_loss(*given)[None], r"in a tensor of shape \(1,\)"),
-        (lambda *given: dpo_loss(*given).double(), "it returns float64 for float32 log-probabilities"),
-        (
-            lambda pc, pr, *rest: dpo_loss(pc, pr.detach(), *rest),
-            "gradient with respect to policy_rejected, so nothing",
-        ),
-        (lambda pc, pr, rc, rr, beta: dpo_loss(pc.sub_(0), pr.add_(1), rc, rr + 1, beta), "changes the tensor"),
-    ],
-    "4.2": [
-        (lambda loss: {"embeddings", "blocks", "LM head", "reference"}, "reference is frozen"),
-        (lambda loss: {"embeddings", "blocks", "LM head"}, "computes no logits"),
-        (lambda loss: {"embeddings", "blocks", "reward head"}, "DPO has no reward head"),
-        (lambda loss: {"reward head"} if loss == "RM" else {"blocks"}, "flows on into the backbone"),
-        (
-            lambda loss: {"blocks", "reward head"} if loss == "RM" else {"blocks", "LM head"},
-            "enters at the LM head",
-        ),
-        (lambda loss: {"head"}, "is no part"),
-        (right_for_rm("embeddings", "blocks", "lm head"), r"\['lm head'\] is no part; choose from .*'LM head'"),
-        (right_for_rm("embeddings", "blocks", "LM head", "final norm"), "the final norm is in the blocks"),
-        (right_for_rm("blocks", "LM head"), "the same tied matrix, so one of them would do"),
-        (right_for_rm("embeddings", "blocks"), "the same tied matrix, so one of them would do"),
-        (right_for_rm("embeddings", "LM head"), "for DPO it gave .* a part between the loss and the token ids"),
-        (lambda loss: {"blocks", "reward head"} if loss == "RM" else set(), "enters at the LM head"),
-        (rm_only, 'the answer for "DPO" is missing'),
-        (dpo_only, 'the answer for "RM" is missing'),
-        (lambda loss: rm_only(loss) or ..., 'the answer for "DPO" is missing'),
-        (lambda loss: "blocks", "it returned the text 'blocks'; return a set"),
-    ],
-    "4.3": [
-        (lambda logprobs, n: logprobs.sum(), "prompt's tokens are summed too"),
-        (lambda logprobs, n: logprobs[n:].sum(), "one token late"),
-        (lambda logprobs, n: logprobs[n - 1 :].mean(), "per token"),
-        (lambda logprobs, n: logprobs[: n - 1].sum(), "the answer begins where they end"),
-        (lambda logprobs, n: logprobs[n - 2 :].sum(), "one token early"),
-        (lambda logprobs, n: logprobs[n - 1 : -1].sum(), "end mark belongs"),
-        (lambda logprobs, n: logprobs[n - 1 :], "one number per token"),
-        (lambda logprobs, n: logprobs[n:].mean(), "one token late"),
-        (lambda logprobs, n: logprobs[-n:].sum(), "counts from the end"),
-        (lambda logprobs, n: logprobs[-(n - 1) :].sum(), "not -124"),
-        (lambda logprobs, n: -logprobs[n - 1 :].sum(), "not -124"),
-        (zeroing_the_argument, "changes the tensor that it is given"),
-        (
-            lambda logprobs, n: logprobs[2:].sum(),
-            "right if 3 of 8 tokens are the prompt; if 5 of 8 are, it gave -124",
-        ),
-        (lambda logprobs, n: logprobs[-5:].sum(), "right if 3 of 8 tokens are the prompt; if 5 of 8 are"),
-        (
-            lambda logprobs, n: logprobs[n - 1 :].sum(0, keepdim=True),
-            r"it gave \[-124\.0\] of shape \(1,\), not -124",
-        ),
-    ],
     "5.1": [
         (best_of(with_replacement), "with replacement, which is biased low"),
         (lambda p, g, n: g.sum() * n / len(g), "how often a sample is among the n drawn"),
@@ -527,7 +406,7 @@ WRONG = {
         ),
     ],
 }
-WRONG |= answers_00.WRONG | answers_01.WRONG | answers_02.WRONG | answers_06.WRONG
+WRONG |= answers_00.WRONG | answers_01.WRONG | answers_02.WRONG | answers_04.WRONG | answers_06.WRONG
 CASES = [(key, function, message) for key, cases in WRONG.items() for function, message in cases]
 
 
@@ -579,7 +458,7 @@ def test_an_untouched_stub_gives_the_reference_and_says_so(key, body, capsys):
 
 def test_a_stub_below_a_decorator_is_a_stub():
     """Notebook 04 has no_grad in the cell of its stub, where it slips onto the next function easily."""
-    assert check("4.3", torch.no_grad()(lambda logprobs, prompt_length: ...)) is solutions.answer_logprob
+    assert check("4.5", torch.no_grad()(lambda logprobs, prompt_length: ...)) is solutions.answer_logprob
 
 
 def reference_that_ends_with(key, last):
@@ -639,21 +518,6 @@ RIGHT = {
         lambda c, r: sum(1.0 if x > y else 0.5 if x == y else 0.0 for x, y in zip(c, r)) / len(c),
         lambda c, r: ((c > r).double() + (c >= r).double()).mean().numpy() / 2,
     ],
-    "4.1": [
-        dpo_loss,
-        dpo_of(lambda pc, pr, rc, rr, beta: beta * ((pc - pr) - (rc - rr))),
-        lambda pc, pr, rc, rr, beta: F.softplus(beta * ((pr - rr) - (pc - rc))).sum() / len(pc),
-    ],
-    "4.2": [
-        lambda loss: frozenset(solutions.parts_reached(loss)),
-        lambda loss: sorted(solutions.parts_reached(loss)),
-    ],
-    "4.3": [
-        lambda logprobs, n: sum(logprobs[n - 1 :]),
-        lambda logprobs, n: logprobs.sum() - logprobs[: n - 1].sum(),
-        lambda logprobs, n: logprobs[torch.arange(len(logprobs)) >= n - 1].sum(),
-        lambda logprobs, n: logprobs[n - 1 :].sum().item(),
-    ],
     "5.1": [stably, lambda p, g, n: best_of_n(p[None], g[None], [n])[0, 0], lambda p, g, n: stably(p, g, n).item()],
     "5.3": [
         atoms_kl,
@@ -671,7 +535,7 @@ RIGHT = {
         lambda picked, gold: (picked.mean() - gold.mean()) / gold.std(1).square().mean() ** 0.5,
     ],
 }
-RIGHT |= answers_00.RIGHT | answers_01.RIGHT | answers_02.RIGHT | answers_06.RIGHT
+RIGHT |= answers_00.RIGHT | answers_01.RIGHT | answers_02.RIGHT | answers_04.RIGHT | answers_06.RIGHT
 
 
 @pytest.mark.parametrize(

@@ -180,6 +180,7 @@ REBUILT = [
     "01_architecture_swap",
     "02_preference_pairs",
     "03_bradley_terry_training",
+    "04_rm_vs_dpo",
     "05_best_of_n",
     "06_policy_gradient",
 ]

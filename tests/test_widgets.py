@@ -96,6 +96,8 @@ def test_the_features_of_each_layer_are_those_of_a_backbone_cut_there(sft, pairs
     for how, k in itertools.product(("last", "mean"), (1, 3, 4)):
         cut = RewardModel.from_sft(*sft, layers=k, pooling=how)
         torch.testing.assert_close(features[how][k - 1], pooled_features(cut, pairs), atol=1e-5, rtol=0)
+    some = layer_features(RewardModel.from_sft(*sft, layers=None), pairs, {"last": range(1, 5), "mean": [3]})
+    assert torch.equal(some["last"], features["last"]) and torch.equal(some["mean"], features["mean"][2:3])
 
 
 def test_labels_are_kept_in_the_preference_format_and_go_on(tmp_path, pairs):

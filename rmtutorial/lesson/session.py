@@ -1,7 +1,10 @@
 """Start a notebook: seeds, threads, profile, quiet logs, plot style. Called, never run on import."""
 
+import ctypes
+import gc
 import os
 import random
+import sys
 import warnings
 
 from rmtutorial.machine import look_around, usable_cores
@@ -30,6 +33,13 @@ def start(seed=0, threads=None):
     machine = look_around()
     print(machine)
     return machine
+
+
+def let_go():
+    """Give memory that nothing uses any more back to the system: on Linux the allocator would keep it for this process."""
+    gc.collect()
+    if sys.platform == "linux":
+        getattr(ctypes.CDLL(None), "malloc_trim", bool)(0)  # of glibc; elsewhere there is nothing to call
 
 
 def configure_ic():

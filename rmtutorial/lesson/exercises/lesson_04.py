@@ -1,8 +1,11 @@
-"""Exercises of notebook 04: DPO's loss, which parts a gradient reaches, the log-probability of an answer."""
+"""Exercises of notebook 04: DPO's loss, which parts a gradient reaches, the log-probability of an answer; optimum.py and
+noisy_labels.py have the others.
+"""
 
 import torch
 import torch.nn.functional as F
 
+from rmtutorial.lesson.exercises import noisy_labels, optimum
 from rmtutorial.lesson.exercises.exercise import Exercise, Wrong, named, same, shown, tried
 from rmtutorial.lesson.exercises.tensors import FAR, dtype_mistake, far_out_mistake, gradient_mistake
 from rmtutorial.losses import bradley_terry_loss
@@ -77,7 +80,7 @@ def _dpo_gradient_mistake(function, logprobs, beta=0.5):
     return gradient_mistake(function, (*logprobs, beta), {"policy_chosen": -push, "policy_rejected": push})
 
 
-EXERCISES["4.1"] = Exercise(
+EXERCISES["4.2"] = Exercise(
     my_dpo,
     hints=(
         "The implicit reward is beta * (policy - reference).",
@@ -130,7 +133,7 @@ def _both_answers(function):
     return [set(tried(function, loss)) for loss in answers]  # asked again: `tried` knows a stub
 
 
-EXERCISES["4.2"] = Exercise(
+EXERCISES["4.3"] = Exercise(
     parts_reached,
     hints=(
         "Follow the loss backwards: through which matrices did its numbers come?",
@@ -146,17 +149,17 @@ def answer_logprob(logprobs, prompt_length):
 
 
 def answer_logprob_mistake(function):
-    logprobs = -(2.0 ** torch.arange(7))  # of tokens 1 to 7: powers of two, so no two slices have the same sum
+    logprobs = -0.75 * 2.0 ** torch.arange(8)  # of tokens 1 to 8: powers of two, so no two slices have the same sum
     got = tried(function, logprobs, 3)
     if mistake := named(got, _wrong_sums(logprobs, 3)):
         return mistake
     if not same(got, right := logprobs[2:].sum()):
-        return f"for {logprobs.tolist()} and 3 prompt tokens it gave {shown(got)}, not {right:.0f}"
+        return f"for {logprobs.tolist()} and 3 prompt tokens it gave {shown(got)}, not {right:.2f}"
     for T, prompt_length in ((8, 5), (8, 2), (8, 7), (8, 1), (6, 3), (12, 3)):
-        logprobs = -(2.0 ** torch.arange(T - 1))
+        logprobs = -0.75 * 2.0 ** torch.arange(T - 1)
         if not same(got := tried(function, logprobs, prompt_length), right := logprobs[prompt_length - 1 :].sum()):
             asked = f"{prompt_length} of {T}"
-            return f"right if 3 of 8 tokens are the prompt; if {asked} are, it gave {shown(got)}, not {right:.0f}"
+            return f"right if 3 of 9 tokens are the prompt; if {asked} are, it gave {shown(got)}, not {right:.2f}"
     return None
 
 
@@ -174,12 +177,15 @@ def _wrong_sums(logprobs, prompt_length):
         (answer, "one number per token came back; the answer's log-probability is their sum"),
         (answer.mean(), "a mean is the log-probability per token; pi(y|x) is a product over tokens, its log a sum"),
         (prompt.sum(), "those are the prompt's tokens; the answer begins where they end"),
-        (-answer.sum(), f"it gave {-answer.sum():.0f}, not {answer.sum():.0f}: log-probabilities are negative"),
+        (-answer.sum(), f"it gave {-answer.sum():.2f}, not {answer.sum():.2f}: log-probabilities are negative"),
     ]  # fmt: skip
 
 
-EXERCISES["4.3"] = Exercise(
+EXERCISES["4.5"] = Exercise(
     answer_logprob,
     hints=("Entry t is about token t + 1.", "The first answer token stands at place prompt_length."),
     mistake=answer_logprob_mistake,
 )
+
+EXERCISES |= optimum.EXERCISES | noisy_labels.EXERCISES
+EXERCISES = {key: EXERCISES[key] for key in sorted(EXERCISES)}

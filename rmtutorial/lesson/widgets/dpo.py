@@ -30,20 +30,3 @@ def render_dpo(beta, chosen, rejected):
         f"{logprobs.grad[1].item():+.4f} on the rejected one"
     )
     return figures.dpo.dpo_loss_curve(beta, chosen - rejected), message
-
-
-def ledger_explorer(ledgers):
-    """Switch between losses: {title: table of `gradients.gradient_ledger`}."""
-    choice = ipywidgets.ToggleButtons(options=list(ledgers), description="loss", style={"button_width": "200px"})
-    alt = "Gradient norm of every part of the model under this loss; the text below counts what it reaches."
-    return explorer({"title": choice}, lambda title: render_ledger(ledgers, title), alt)
-
-
-def render_ledger(ledgers, title):
-    table = ledgers[title]
-    moved = table[(table["gradient"] > 0) & (table["parameters"] > 0)]
-    message = (
-        f"{title}: gradient arrives at <b>{moved['parameters'].sum():,}</b> of {table['parameters'].sum():,} parameters, "
-        f"most of it (share of the squared norm {moved['share'].max():.2f}) at: {moved['share'].idxmax()}"
-    )
-    return figures.dpo.gradient_ledger({title: table}), message
